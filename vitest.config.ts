@@ -1,0 +1,22 @@
+import { defineConfig } from "vitest/config"
+
+// Maps the package's own name, in tests, to src instead of dist.
+const source = "effect-lock-source"
+// Vite's own conditions for servers, after ours.
+const conditions = [source, "module", "node", "development|production"]
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    include: ["test/**/*.test.ts"],
+    pool: "forks",
+    maxWorkers: 2,
+    // What is not bundled by vitest is resolved by Node itself.
+    execArgv: [`--conditions=${source}`],
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    passWithNoTests: false,
+    dangerouslyIgnoreUnhandledErrors: false
+  }
+})
