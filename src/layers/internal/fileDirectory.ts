@@ -98,7 +98,7 @@ export const collectTemporary = ({ fs, path }: Wanted, { temporary }: Places): E
     for (const name of yield* fs.readDirectory(temporary)) {
       const file = path.join(temporary, name)
       const info = yield* Effect.option(fs.stat(file))
-      if (Option.isNone(info) || !(now - mtimeOf(info.value) > temporaryLife)) continue
+      if (Option.isNone(info) || !(now - lastTouched(info.value) > temporaryLife)) continue
       yield* Effect.ignore(fs.remove(file, { recursive: true, force: true }))
     }
   }).pipe(Effect.ignore)
@@ -112,6 +112,10 @@ const misconfigured = (detail: string): Effect.Effect<never, Misconfigured> =>
 
 const mtimeOf = (info: FileSystem.File.Info): number =>
   Option.match(info.mtime, { onNone: () => NaN, onSome: (mtime) => mtime.getTime() })
+
+// Who measures the directory's times sets an mtime of its own choice, and leaves the atime at the present.
+const lastTouched = (info: FileSystem.File.Info): number =>
+  Math.max(mtimeOf(info), Option.match(info.atime, { onNone: () => 0, onSome: (atime) => atime.getTime() }))
 
 const writableByOthers = 0o022
 
