@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Logger, Metric, Tracer } from "effect"
+import { Effect, Exit, Fiber, Logger, Metric, Scope, Tracer } from "effect"
 import { Lock, withLock } from "effect-lock"
 import { TestClock } from "effect/testing"
 import { backend, hold, start, steal, unreachable } from "./backends.ts"
@@ -139,5 +139,27 @@ describe("log lines", () => {
       assert.match(lines[0]!, /^Warn: lease of lock "k" is in jeopardy/)
       assert.match(lines[1]!, /^Warn: lease \w+ of lock "k" was lost: its trust ran out/)
       assert.match(lines[2]!, /^Warn: could not release lock "k"; it ends by its ttl/)
+    }))
+
+  it.effect("a release that fails after the acquiring fiber has ended is still timed and logged in its context", () =>
+    Effect.gen(function*() {
+      const lines: Array<string> = []
+      const logger = Logger.make<unknown, void>(({ message }) => {
+        lines.push(String(Array.isArray(message) ? message[0] : message))
+      })
+      const { provide, sent } = yield* backend(() => ({ release: () => Effect.fail(unreachable("release")) }))
+      const scope = yield* Scope.make()
+      const fiber = yield* withLock("k").pipe(
+        Scope.provide(scope),
+        provide,
+        Effect.provide(Logger.layer([logger])),
+        Effect.forkChild(start)
+      )
+      yield* Fiber.join(fiber)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), start)
+      yield* TestClock.adjust("10 seconds")
+      yield* Fiber.join(closing)
+      assert.isAbove(sent.filter((each) => each.verb === "release").length, 1)
+      assert.deepStrictEqual(lines, [`could not release lock "k"; it ends by its ttl`])
     }))
 })

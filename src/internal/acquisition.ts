@@ -267,7 +267,7 @@ class Acquisition {
       unanswered: this.unanswered,
       operationTimeout,
       retryFor: operationTimeout,
-      fiber: this.asked.fiber
+      context: this.asked.fiber.context
     })
   }
 

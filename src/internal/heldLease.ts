@@ -54,7 +54,6 @@ export class HeldLease implements Kept, Renewable {
   closeScope: Effect.Effect<void> | undefined
 
   private readonly grant: Grant
-  private readonly fiber: Fiber.Fiber<unknown, unknown>
   private readonly context: Context.Context<never>
   private readonly clock: Clock.Clock
   private readonly keeper: Keeper
@@ -72,7 +71,6 @@ export class HeldLease implements Kept, Renewable {
     const { instance, options, reply } = grant
     const now = Lease.stamp(clock)
     this.grant = grant
-    this.fiber = fiber
     this.fiberId = fiber.id
     this.context = fiber.context
     this.clock = clock
@@ -256,7 +254,7 @@ export class HeldLease implements Kept, Renewable {
       unanswered: this.grant.unanswered,
       operationTimeout: options.operationTimeout,
       retryFor,
-      fiber: this.fiber
+      context: this.context
     })
     // A renewal still on its way when the release arrives is best not sent at all.
     const stopped = this.renewal.stopped

@@ -2,7 +2,8 @@
  * What the core keeps for one backend instance: local queues, keepers, held leases. Never module-global, so that two
  * backends in one process, or one test after another, share nothing.
  */
-import * as Clock from "effect/Clock"
+import type * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
@@ -28,7 +29,8 @@ export interface Release {
   /** Milliseconds: the bound of one call, and how long a failed one is tried again. */
   readonly operationTimeout: number
   readonly retryFor: number
-  readonly fiber: Fiber.Fiber<unknown, unknown>
+  /** Not the acquiring fiber, which may have ended by now and has forgotten its context then. */
+  readonly context: Context.Context<never>
 }
 
 /** The core's side of one backend. */
@@ -107,7 +109,7 @@ export class Instance {
 
   /** Sends a release until it is answered or its time is spent; a failure is logged and the lease ends by its ttl. */
   sendRelease(release: Release): Effect.Effect<void> {
-    const { fiber, key, operationTimeout, ownerId, retryFor, unanswered } = release
+    const { context, key, operationTimeout, ownerId, retryFor, unanswered } = release
     const { backend, telemetry } = this
     const send = (budget: number) =>
       bounded(
@@ -116,22 +118,21 @@ export class Instance {
           backend.release({ key, ownerId, handle: release.handle(), unanswered, budget: Duration.millis(budget) })
         )
       )
-    const attempt = (budget: number, until: number, pause: number): Effect.Effect<void> =>
+    const attempt = (clock: Clock.Clock, budget: number, until: number, pause: number): Effect.Effect<void> =>
       Effect.matchEffect(send(budget), {
         onSuccess: () => Effect.void,
         onFailure: (error) => {
-          telemetry.onBackendError(fiber.context, error)
-          const clock = fiber.getRef(Clock.Clock)
+          telemetry.onBackendError(context, error)
           const left = until - Lease.stamp(clock).monotonic - pause
           if (error.isRetryable && left > 0) {
-            const again = Effect.suspend(() => attempt(Math.min(operationTimeout, left), until, pause * 2))
+            const again = Effect.suspend(() => attempt(clock, Math.min(operationTimeout, left), until, pause * 2))
             return Effect.andThen(nap(pause), again)
           }
-          warn(fiber.context, `could not release lock ${JSON.stringify(key)}; it ends by its ttl`, error)
+          warn(context, `could not release lock ${JSON.stringify(key)}; it ends by its ttl`, error)
           return Effect.void
         }
       })
-    return Effect.clockWith((clock) => attempt(operationTimeout, Lease.stamp(clock).monotonic + retryFor, 50))
+    return Effect.clockWith((clock) => attempt(clock, operationTimeout, Lease.stamp(clock).monotonic + retryFor, 50))
   }
 
   /**
