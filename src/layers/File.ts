@@ -26,10 +26,10 @@ import * as Grant from "./internal/fileGrant.ts"
 import { directoryOf, type FileStore, list, orElseMissing, stamp } from "./internal/fileStore.ts"
 import * as Verdict from "./internal/fileVerdict.ts"
 import { awaitTurn } from "./internal/fileWatch.ts"
-import * as Tombstones from "./internal/memoryTombstones.ts"
 import * as OwnerTurns from "./internal/ownerTurns.ts"
 import * as ProcessIdentity from "./internal/processIdentity.ts"
 import * as Sightings from "./internal/sightings.ts"
+import * as Tombstones from "./internal/tombstones.ts"
 
 // -----------------------------------------------------------------------------
 // options

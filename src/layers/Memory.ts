@@ -19,7 +19,7 @@ import * as LockBackend from "../LockBackend.ts"
 import { LockBackendError, Misconfigured } from "../LockError.ts"
 import { invalidNamespace, type LockOptions } from "../LockOptions.ts"
 import * as Lines from "./internal/memoryLines.ts"
-import * as Tombstones from "./internal/memoryTombstones.ts"
+import * as Tombstones from "./internal/tombstones.ts"
 
 // -----------------------------------------------------------------------------
 // options

@@ -1,9 +1,9 @@
 /**
- * Owner ids of the memory backend whose life is over: a `tryAcquire` of one that arrives late must not take the key.
+ * Owner ids whose life is over, remembered in this process: a `tryAcquire` of one that arrives late must not take the key.
  *
  * An id released without a handle has an attempt whose outcome its holder does not know: it stays dead for a minute.
- * One that was granted and released is remembered while it is among the last `ringSize`: nothing in this backend delays
- * a request by itself, and a minute's worth of a busy program's ids would be gigabytes.
+ * One that was granted and released is remembered while it is among the last `ringSize`: all its attempts were
+ * answered, and a minute's worth of a busy program's ids would be gigabytes.
  */
 
 /** The dead; bounded by the ring and by the releases without a handle of one minute. */
