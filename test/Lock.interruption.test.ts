@@ -13,20 +13,21 @@ interface World {
   readonly service: LockBackend["Service"]
 }
 
-/** Every verb takes a while before and after its effect, so that interrupts also land while a call is in flight. */
-const world = Effect.gen(function*() {
-  const store = Memory.makeStoreUnsafe()
-  const real = yield* Memory.make({ store })
-  const slowly = <A, E>(self: Effect.Effect<A, E>) =>
-    Effect.andThen(Effect.yieldNow, Effect.tap(self, () => Effect.yieldNow))
-  const service = yield* LockBackend.make({
-    ...real,
-    tryAcquire: (request) => slowly(real.tryAcquire(request)),
-    renew: (request) => slowly(real.renew(request)),
-    release: (request) => slowly(real.release(request))
+/** Every verb takes `steps` before and after its effect, so that interrupts also land while a call is in flight. */
+const world = (steps: number) =>
+  Effect.gen(function*() {
+    const store = Memory.makeStoreUnsafe()
+    const real = yield* Memory.make({ store })
+    const slow = Effect.repeat(Effect.yieldNow, { times: steps - 1 })
+    const slowly = <A, E>(self: Effect.Effect<A, E>) => Effect.andThen(slow, Effect.tap(self, () => slow))
+    const service = yield* LockBackend.make({
+      ...real,
+      tryAcquire: (request) => slowly(real.tryAcquire(request)),
+      renew: (request) => slowly(real.renew(request)),
+      release: (request) => slowly(real.release(request))
+    })
+    return { store, service }
   })
-  return { store, service }
-})
 
 const heldKeys = ({ store }: World) => [...store.spaces.values()].reduce((sum, space) => sum + space.grants.size, 0)
 
@@ -47,6 +48,9 @@ const traces = ({ service }: World) => {
     ]
 }
 
+/** How many operations between two yields, and how slow the backend is. */
+const paces = [1, 6].flatMap((steps) => [3, 4, 5, 6, 8, 12].map((n) => [n, steps] as const))
+
 /**
  * Runs `program` once for every (n, k): it yields every n operations and is interrupted after k yields. `residue` looks
  * at what is left. Returns how many runs were interrupted before they ended, and how many left something.
@@ -59,10 +63,10 @@ const sweep = (
   Effect.gen(function*() {
     let interrupted = 0
     let left = 0
-    for (let n = 3; n <= 16; n++) {
-      for (let k = 0; k < 150; k++) {
+    for (const [n, steps] of paces) {
+      for (let k = 0; k < 200; k++) {
         const scope = yield* Scope.make()
-        const each = yield* world.pipe(Scope.provide(scope))
+        const each = yield* world(steps).pipe(Scope.provide(scope))
         yield* prepare(each)
         const fiber = yield* program(each).pipe(
           Effect.provideService(LockBackend, each.service),
@@ -84,6 +88,8 @@ const sweep = (
 const locked = (world: World): boolean => heldKeys(world) > 0 || traces(world).some((count) => count > 0)
 
 describe("interrupt at every operation", () => {
+  let swept = 0
+
   it.live(
     "of an uncontended withLock, guard and withLockIfAvailable: nothing stays locked",
     () =>
@@ -105,7 +111,7 @@ describe("interrupt at every operation", () => {
           assert.strictEqual(left, 0)
           positions += interrupted
         }
-        assert.isAtLeast(positions, 1000)
+        swept += positions
       }),
     120_000
   )
@@ -128,7 +134,7 @@ describe("interrupt at every operation", () => {
             )
         )
         assert.strictEqual(left, 0)
-        assert.isAtLeast(interrupted, 200)
+        swept += interrupted
       }),
     120_000
   )
@@ -154,9 +160,13 @@ describe("interrupt at every operation", () => {
         locked
       )
       assert.strictEqual(left, 0)
-      assert.isAtLeast(interrupted, 100)
+      swept += interrupted
       assert.isAtLeast(served, 100)
     }), 120_000)
+
+  it("those were more than 10,000 positions", () => {
+    assert.isAtLeast(swept, 10_000)
+  })
 
   it.live(
     "control: the same sweep finds the leak of an acquire that registers its release too late",
