@@ -19,10 +19,10 @@ import { fileName } from "./encodedName.ts"
 import { type FileFailure, isNotFound, isTaken } from "./fileFailure.ts"
 import * as Listing from "./fileListing.ts"
 import * as FileRecord from "./fileRecord.ts"
-import type * as Tombstones from "./tombstones.ts"
 import type * as OwnerTurns from "./ownerTurns.ts"
 import type { ProcessIdentity } from "./processIdentity.ts"
 import type * as Sightings from "./sightings.ts"
+import type * as Tombstones from "./tombstones.ts"
 
 /** A lock directory in use; `granularity` of its mtimes in milliseconds. */
 export interface FileStore {

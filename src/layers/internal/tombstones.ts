@@ -1,12 +1,11 @@
 /**
  * Owner ids whose life is over, remembered in this process: a `tryAcquire` of one that arrives late must not take the key.
  *
- * An id released without a handle has an attempt whose outcome its holder does not know: it stays dead for a minute.
- * One that was granted and released is remembered while it is among the last `ringSize`: all its attempts were
- * answered, and a minute's worth of a busy program's ids would be gigabytes.
+ * An id with an attempt that stayed unanswered is dead for a minute. One whose attempts all were answered is remembered
+ * only while it is among the last `ringSize`: a minute's worth of a busy program's ids would be gigabytes.
  */
 
-/** The dead; bounded by the ring and by the releases without a handle of one minute. */
+/** The dead; bounded by the ring and by the unanswered of one minute. */
 export interface Tombstones {
   readonly answered: Set<string>
   readonly ring: Array<string>
