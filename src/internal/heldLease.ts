@@ -250,7 +250,8 @@ export class HeldLease implements Kept, Renewable {
     const send = instance.sendRelease({
       key: this.key,
       ownerId: this.ownerId,
-      handle: () => Option.some(this.renewal.handle),
+      // An attempt that was never answered may have taken the lock anew after an expiry, under a handle nobody knows.
+      handle: () => this.grant.unanswered ? Option.none() : Option.some(this.renewal.handle),
       unanswered: this.grant.unanswered,
       operationTimeout: options.operationTimeout,
       retryFor,

@@ -1,0 +1,157 @@
+/**
+ * Ways to write the core or a backend wrong. Each is one change of one file, and the mix of faults that shows it: a
+ * simulation that does not notice them proves nothing about the code that is right.
+ */
+import type { Simulation } from "effect-lock/testing"
+
+export interface Mutant {
+  readonly name: string
+  /** From src. */
+  readonly file: string
+  /** Occurs exactly once in the file. */
+  readonly find: string
+  readonly replace: string
+  readonly mix: Simulation.MixName
+}
+
+const server = "testing/simulation/Server.ts"
+
+export const mutants: ReadonlyArray<Mutant> = [
+  {
+    name: "a grant is trusted from its reply on",
+    file: "internal/acquisition.ts",
+    find: "return this.onAcquired(reply, sentAt)",
+    replace: "return this.onAcquired(reply, Lease.stamp(clock))",
+    mix: "slow"
+  },
+  {
+    name: "a renewal is trusted from its reply on",
+    file: "internal/renewal.ts",
+    find: "trustOf(this.options, sentAt, reply), now)",
+    replace: "trustOf(this.options, now, reply), now)",
+    mix: "slow"
+  },
+  {
+    name: "trust looks at the monotonic clock only",
+    file: "Lease.ts",
+    find: "Math.max(to.monotonic - from.monotonic, to.wall - from.wall, 0)",
+    replace: "Math.max(to.monotonic - from.monotonic, 0)",
+    mix: "sleep"
+  },
+  {
+    name: "trust looks at the wall clock only",
+    file: "Lease.ts",
+    find: "Math.max(to.monotonic - from.monotonic, to.wall - from.wall, 0)",
+    replace: "Math.max(to.wall - from.wall, 0)",
+    mix: "clocks"
+  },
+  {
+    name: "a takeover believes the clock that ran ahead",
+    file: "Lease.ts",
+    find: "Math.max(Math.min(to.monotonic - from.monotonic, to.wall - from.wall), 0)",
+    replace: "Math.max(to.monotonic - from.monotonic, to.wall - from.wall, 0)",
+    mix: "takeover"
+  },
+  {
+    name: "there is no safety margin",
+    file: "internal/renewal.ts",
+    find: "Duration.toMillis(reply.grantedTtl) - options.safetyMargin",
+    replace: "Duration.toMillis(reply.grantedTtl)",
+    mix: "rates"
+  },
+  {
+    name: "a caller that gives up sends no release",
+    file: "internal/acquisition.ts",
+    find: "if (this.mayHold) return Effect.map(this.sendRelease, () => this.letGo())",
+    replace: "",
+    mix: "unanswered"
+  },
+  {
+    name: "a release does not tell that a try stayed without an answer",
+    file: "internal/acquisition.ts",
+    find: "this.unanswered = true",
+    replace: "this.unanswered = false",
+    mix: "late"
+  },
+  {
+    name: "an owner id that was released is used again",
+    file: "internal/acquisition.ts",
+    find: "this.ownerId = this.asked.fiber.getRef(OwnerIds)()\n      this.mayHold",
+    replace: "this.mayHold",
+    mix: "pauses"
+  },
+  {
+    name: "trust goes on while the release is under way",
+    file: "internal/heldLease.ts",
+    find: "this.end(reason)\n    return this.sendRelease(retryFor)",
+    replace:
+      "this.releasing = \"sent\"\n    return Effect.map(this.sendRelease(retryFor), () => {\n      this.end(reason)\n"
+      + "      this.releasing = \"done\"\n    })",
+    mix: "healthy"
+  },
+  {
+    name: "nobody notices that trust has run out",
+    file: "internal/heldLease.ts",
+    find: "if (renewal.remaining(now) <= Lease.roundOff) return this.lose(\"Expired\")",
+    replace: "",
+    mix: "replays"
+  },
+  {
+    name: "a guarded body goes on after the loss",
+    file: "internal/guarded.ts",
+    find: "stopped = true\n          child.interruptUnsafe()",
+    replace: "stopped = true",
+    mix: "pauses"
+  },
+  {
+    name: "a lease that was given back stays with its instance",
+    file: "internal/heldLease.ts",
+    find: "instance.leases.delete(this)",
+    replace: "",
+    mix: "healthy"
+  },
+  {
+    name: "contention is told as an outage",
+    file: "internal/refusals.ts",
+    find: "if (holder !== undefined || refusedBy !== undefined) return this.contended(\"WaitOver\")",
+    replace: "",
+    mix: "healthy"
+  },
+  {
+    name: "an outage is told as contention",
+    file: "internal/refusals.ts",
+    find: "if (holder !== undefined || refusedBy !== undefined) return this.contended(\"WaitOver\")",
+    replace: "if (this.count >= 0) return this.contended(\"WaitOver\")",
+    mix: "unanswered"
+  },
+  {
+    name: "the backend releases whoever holds the lock",
+    file: server,
+    find: "const isOurs = held !== undefined && held.ownerId === ownerId\n"
+      + "      && Option.getOrElse(request.handle, () => String(held.fence)) === String(held.fence)",
+    replace: "const isOurs = held !== undefined",
+    mix: "messages"
+  },
+  {
+    name: "the backend forgets whom it released",
+    file: server,
+    find: "if (request.unanswered || this.mayRepeat) this.dead.add(ownerId)",
+    replace: "",
+    mix: "late"
+  },
+  {
+    name: "the backend renews what is gone",
+    file: server,
+    find: "const held = this.holder()\n    const isOurs = held !== undefined && held.ownerId === request.ownerId",
+    replace: "const held = this.holder() ?? this.give(request.ownerId)\n"
+      + "    const isOurs = held !== undefined && held.ownerId === request.ownerId",
+    mix: "twice"
+  },
+  {
+    name: "the backend does not renew on a replay",
+    file: server,
+    find: "    this.extend(grant, ttl)\n    this.world.note(`server acquired",
+    replace: "    if (held === undefined) this.extend(grant, ttl)\n    this.world.note(`server acquired",
+    mix: "replays"
+  }
+]
