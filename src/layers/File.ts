@@ -225,15 +225,18 @@ const tryAcquire = (
   store: FileStore,
   request: LockBackend.AcquireRequest
 ): Effect.Effect<LockBackend.Acquired | LockBackend.Held, FileFailure> =>
-  OwnerTurns.run(
-    store.turns,
-    request.ownerId,
-    (turn) =>
-      Effect.flatMap(stamp, ({ monotonic }) => {
-        if (Tombstones.has(store.dead, request.ownerId, monotonic)) turn.givenUp = true
-        return Chain.acquire(store, request, turn)
-      }),
-    (answer) => Chain.undo(store, request.key, answer)
+  Effect.map(
+    OwnerTurns.run(
+      store.turns,
+      request.ownerId,
+      (turn) =>
+        Effect.flatMap(stamp, ({ monotonic }) => {
+          if (Tombstones.has(store.dead, request.ownerId, monotonic)) turn.givenUp = true
+          return Chain.acquire(store, request, turn)
+        }),
+      (attempt) => Chain.undo(store, request.key, attempt)
+    ),
+    ({ answer }) => answer
   )
 
 const release = (
@@ -252,11 +255,17 @@ const heldIn = (
   key: string | undefined
 ): Effect.Effect<Verdict.Held | undefined, FileFailure> =>
   Effect.gen(function*() {
-    const listing = yield* list(store, directory)
-    const verdict = yield* Verdict.judge(store, { directory, listing, key }, 0)
-    if (verdict._tag === "Moved") return yield* heldIn(store, directory, key)
-    return verdict._tag === "Held" ? verdict : undefined
+    for (let round = 0; round < mostLooks; round++) {
+      const listing = yield* list(store, directory)
+      const verdict = yield* Verdict.judge(store, { directory, listing, key }, 0)
+      if (verdict._tag === "Held") return verdict
+      if (verdict._tag === "Free") return undefined
+    }
+    // It changes hands faster than one can look.
+    return undefined
   })
+
+const mostLooks = 16
 
 // A short key's directory names it; a long one's is a hash, and the record names it. A record that can't be read, under
 // a hash, is the lock of a key that nobody can tell: it is left out.

@@ -38,7 +38,7 @@ export const decode = (encoded: string): string | undefined => {
       at += 2
     } else bytes.push(encoded.charCodeAt(at))
   }
-  const text = new TextDecoder().decode(new Uint8Array(bytes))
+  const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(new Uint8Array(bytes))
   return encode(text) === encoded ? text : undefined
 }
 

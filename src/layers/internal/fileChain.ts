@@ -44,6 +44,12 @@ import {
 import * as Verdict from "./fileVerdict.ts"
 import type { Turn } from "./ownerTurns.ts"
 
+/** What came of one attempt; `taken` is the generation that it made, if it did not find its owner id's own. */
+export interface Attempt {
+  readonly answer: Acquired | Held
+  readonly taken: string | undefined
+}
+
 /**
  * One attempt; at most one grant comes of it. Must run uninterruptibly, in the turn of its owner id.
  *
@@ -54,7 +60,7 @@ export const acquire = (
   store: FileStore,
   request: AcquireRequest,
   turn: Turn
-): Effect.Effect<Acquired | Held, FileFailure> =>
+): Effect.Effect<Attempt, FileFailure> =>
   Effect.gen(function*() {
     const { key, ownerId } = request
     const ttl = Math.ceil(Duration.toMillis(request.ttl))
@@ -71,12 +77,18 @@ export const acquire = (
       if (verdict._tag === "Held") {
         last = refusal(verdict)
         const { generation, record } = verdict
-        if (record?.ownerId !== ownerId || generation !== tip || listing.drained.includes(generation)) return last
+        if (record?.ownerId !== ownerId || generation !== tip || listing.drained.includes(generation)) {
+          return refused(last)
+        }
         // The attempt that linked it may have failed before it could make sure.
         const below = yield* Verdict.judgeBelow(store, question, ttl)
-        if (below._tag === "Held") return refusal(below)
-        if (yield* replay(store, directory, verdict, ttl, turn)) {
-          return granted({ generation, ttl: Math.max(verdict.ttl, ttl), ownerId }, undefined)
+        if (below._tag === "Held") return refused(refusal(below))
+        // The clock was set back: who else judges this record, and when, can't be told from its mtime.
+        if (verdict.mtime > clock.currentTimeMillisUnsafe()) return refused(last)
+        // Its earlier answer was lost.
+        if ((yield* renewInPlace(store, directory, verdict, ttl, turn)) === "Renewed") {
+          const handle = { generation, ttl: Math.max(verdict.ttl, ttl), ownerId }
+          return { answer: granted(handle, undefined), taken: undefined }
         }
         continue
       }
@@ -93,20 +105,23 @@ export const acquire = (
       if (!(yield* makeSure(store, directory, generation, verdict.witness))) continue
       if (turn.givenUp) {
         yield* markReleased(store, pathOf(store, directory, generation))
-        return last
+        return refused(last)
       }
-      return granted({ generation, ttl, ownerId }, verdict.damaged ? tookDamaged : undefined)
+      const degraded = verdict.damaged ? tookDamaged : undefined
+      return { answer: granted({ generation, ttl, ownerId }, degraded), taken: generation }
     }
-    return last
+    return refused(last)
   })
 
-/** Gives back what an attempt was granted whose caller was interrupted before it could know. */
-export const undo = (store: FileStore, key: string, answer: Acquired | Held): Effect.Effect<void> => {
-  const handle = answer._tag === "Acquired" ? Listing.parseHandle(answer.handle) : undefined
-  if (handle === undefined) return Effect.void
+/**
+ * Gives back what an attempt took whose caller was interrupted before it could know. What it only found again stays: the
+ * answer that it got first may have arrived.
+ */
+export const undo = (store: FileStore, key: string, { taken }: Attempt): Effect.Effect<void> => {
+  if (taken === undefined) return Effect.void
   const release = Effect.flatMap(
     directoryOf(store, key),
-    (directory) => markReleased(store, pathOf(store, directory, handle.generation))
+    (directory) => markReleased(store, pathOf(store, directory, taken))
   )
   return Effect.ignore(release)
 }
@@ -149,6 +164,8 @@ const mostRounds = 16
 
 const nobody: Held = { _tag: "Held", holders: [], retryAfter: Option.none() }
 
+const refused = (answer: Held): Attempt => ({ answer, taken: undefined })
+
 const refusal = ({ holder, retryAfter }: Verdict.Held): Held => ({ _tag: "Held", holders: [holder], retryAfter })
 
 const tookDamaged = "took over a damaged record, unchanged for long enough that its holder must be gone"
@@ -160,21 +177,6 @@ const granted = (handle: Listing.Handle, degraded: string | undefined): Acquired
   grantedTtl: Duration.millis(handle.ttl),
   degraded
 })
-
-// An owner id that holds the lock already is asking again: its earlier answer was lost.
-const replay = (
-  store: FileStore,
-  directory: string,
-  held: Verdict.Witness,
-  ttl: number,
-  turn: Turn
-): Effect.Effect<boolean, FileFailure> =>
-  Effect.flatMap(Clock.currentTimeMillis, (now) =>
-    held.mtime <= now
-      ? Effect.map(renewInPlace(store, directory, held, ttl, turn), (outcome) => outcome === "Renewed")
-      // The clock was set back: who else judges this record, and when, can't be told from its mtime. Nobody trusts it,
-      // so it is given up for a new one.
-      : Effect.as(markReleased(store, pathOf(store, directory, held.generation)), false))
 
 const recordOf = (
   store: FileStore,

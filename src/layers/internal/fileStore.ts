@@ -105,9 +105,12 @@ export const remove = (store: FileStore, path: string): Effect.Effect<void> => E
 export const flush = (store: FileStore, directory: string): Effect.Effect<void, FileFailure> =>
   store.durable ? Effect.andThen(sync(store, directory), sync(store, store.locks)) : Effect.void
 
-/** Flushes a file or a directory to the disk. */
-export const sync = (store: Pick<FileStore, "fs">, path: string): Effect.Effect<void, FileFailure> =>
-  Effect.scoped(Effect.flatMap(store.fs.open(path, { flag: "r" }), (file) => file.sync))
+/** Flushes a directory, or with `r+` a file, to the disk. */
+export const sync = (
+  store: Pick<FileStore, "fs">,
+  path: string,
+  flag: "r" | "r+" = "r"
+): Effect.Effect<void, FileFailure> => Effect.scoped(Effect.flatMap(store.fs.open(path, { flag }), (file) => file.sync))
 
 /**
  * Makes `text` the record of `generation`, with the present as its mtime; false if another was there before.
@@ -175,7 +178,7 @@ const write = (store: FileStore, path: string, text: string): Effect.Effect<void
   Effect.gen(function*() {
     yield* orElsePrepare(store, store.fs.writeFileString(path, text, { flag: "wx", mode: modes.file }))
     yield* touch(store, path, yield* Clock.currentTimeMillis)
-    if (store.durable) yield* sync(store, path)
+    if (store.durable) yield* sync(store, path, "r+")
   })
 
 const removeAll = (store: FileStore, path: string): Effect.Effect<void> =>

@@ -1,0 +1,352 @@
+/**
+ * A model of one machine: a file system in memory whose every step waits to be chosen, clocks that are moved by hand,
+ * and processes that can die between any two steps. The code under test is the real one.
+ */
+import { ByteSize, Clock, Duration, Effect, FileSystem, Option, type Path, PlatformError, Scheduler } from "effect"
+import * as Chain from "../../../src/layers/internal/fileChain.ts"
+import * as FileGrant from "../../../src/layers/internal/fileGrant.ts"
+import type { FileStore } from "../../../src/layers/internal/fileStore.ts"
+import * as OwnerTurns from "../../../src/layers/internal/ownerTurns.ts"
+import * as Sightings from "../../../src/layers/internal/sightings.ts"
+import * as Tombstones from "../../../src/layers/internal/tombstones.ts"
+import * as Lease from "../../../src/Lease.ts"
+type FileNode = { readonly content: string; mtime: number }
+
+/** Trust that a process has in a lease, and the token it got with it. */
+interface Trust {
+  readonly process: string
+  token: bigint
+  handle: string
+  sentAt: Lease.Stamp
+  trusted: number
+}
+
+type Answer<A> = A | PlatformError.PlatformError
+
+export const ttl = 1000
+export const directory = "/r/n-/l-k"
+
+/** What went wrong in one run. */
+export class Violation extends Error {}
+
+export class World {
+  readonly directories = new Map<string, Map<string, FileNode>>([["/r/tmp", new Map()], ["/r/n-", new Map()]])
+  readonly pending = new Map<string, { readonly name: string; readonly run: () => void }>()
+  readonly dead = new Set<string>()
+  readonly trusts = new Map<string, Trust>()
+  readonly tokens = new Set<bigint>()
+  readonly log: Array<string> = []
+  wall = 1_700_000_000_000
+  monotonic = 5_000_000
+  /** The first thing that went wrong. */
+  wrong: string | undefined
+
+  // ---------------------------------------------------------------------------
+  // time and trust
+  // ---------------------------------------------------------------------------
+
+  get stamp(): Lease.Stamp {
+    return { wall: this.wall, monotonic: this.monotonic }
+  }
+
+  pass(millis: number): void {
+    this.wall += millis
+    this.monotonic += millis
+  }
+
+  readonly clock: Clock.Clock = {
+    currentTimeMillisUnsafe: () => this.wall,
+    currentTimeMillis: Effect.sync(() => this.wall),
+    currentTimeNanosUnsafe: () => BigInt(this.wall) * 1_000_000n,
+    currentTimeNanos: Effect.sync(() => BigInt(this.wall) * 1_000_000n),
+    monotonicTimeNanosUnsafe: () => BigInt(this.monotonic) * 1_000_000n,
+    monotonicTimeNanos: Effect.sync(() => BigInt(this.monotonic) * 1_000_000n),
+    sleep: () => Effect.never
+  }
+
+  /** Processes that trust a lease at this moment; a dead one trusts nothing. */
+  get trusting(): ReadonlyArray<string> {
+    return [...this.trusts.values()]
+      .filter((trust) => !this.dead.has(trust.process) && Lease.isTrusted(trust, this.stamp))
+      .map(({ process }) => process)
+  }
+
+  check(): void {
+    if (this.trusting.length > 1) this.wrong ??= `${this.trusting.join(" and ")} trust the lock`
+    if (this.wrong !== undefined) throw new Violation(this.wrong)
+  }
+
+  // ---------------------------------------------------------------------------
+  // processes
+  // ---------------------------------------------------------------------------
+
+  /** A process with a lock directory of its own to look at; `change` may bend what it sees. */
+  process(name: string, change: (fs: FileSystem.FileSystem) => FileSystem.FileSystem = (fs) => fs): Process {
+    return new Process(this, name, change(this.fileSystem(name)))
+  }
+
+  /** Runs a process's call up to its first step. */
+  start(name: string, call: Effect.Effect<unknown, unknown>): void {
+    const fiber = Effect.runFork(
+      call.pipe(
+        Effect.provideService(Clock.Clock, this.clock),
+        Effect.provideService(Scheduler.PreventSchedulerYield, true)
+      )
+    )
+    fiber.addObserver((exit) => {
+      this.log.push(`${name} ends: ${exit._tag === "Success" ? exit.value : exit.cause}`)
+      if (exit._tag === "Failure") this.wrong ??= `${name} fails: ${exit.cause}`
+    })
+  }
+
+  /** Takes the pending step of a process. */
+  step(name: string): void {
+    const step = this.pending.get(name)!
+    this.pending.delete(name)
+    this.log.push(`${name}: ${step.name}`)
+    step.run()
+    this.check()
+  }
+
+  /** The process dies with its pending step undone. */
+  crash(name: string): void {
+    this.log.push(`${name} dies before ${this.pending.get(name)?.name}`)
+    this.pending.delete(name)
+    this.dead.add(name)
+  }
+
+  /** Runs one process to its end, alone. */
+  settle(name: string): void {
+    while (this.pending.has(name)) this.step(name)
+  }
+
+  // ---------------------------------------------------------------------------
+  // the file system
+  // ---------------------------------------------------------------------------
+
+  put(path: string, content: string, mtime: number): void {
+    const [parent, name] = split(path)
+    const entries = this.directories.get(parent) ?? new Map<string, FileNode>()
+    this.directories.set(parent, entries)
+    entries.set(name, { content, mtime })
+  }
+
+  names(path = directory): ReadonlyArray<string> {
+    return [...this.directories.get(path)?.keys() ?? []].sort()
+  }
+
+  private at(path: string): FileNode | undefined {
+    const [parent, name] = split(path)
+    return this.directories.get(parent)?.get(name)
+  }
+
+  private fileSystem(process: string): FileSystem.FileSystem {
+    // What goes wrong is an answer, like any other.
+    const shared = <A>(method: string, path: string, run: () => Answer<A>) =>
+      Effect.callback<A, PlatformError.PlatformError>((resume) => {
+        this.pending.set(process, {
+          name: `${method} ${path}`,
+          run: () => {
+            const result = run()
+            resume(PlatformError.isPlatformError(result) ? Effect.fail(result) : Effect.succeed(result))
+          }
+        })
+      })
+    // Steps on files that nobody else looks at need no order.
+    const own = <A>(run: () => Answer<A>) =>
+      Effect.suspend(() => {
+        const result = run()
+        return PlatformError.isPlatformError(result) ? Effect.fail(result) : Effect.succeed(result)
+      })
+    const isOwn = (path: string) => path.startsWith("/r/tmp/")
+    const on = <A>(method: string, path: string, run: () => Answer<A>) =>
+      isOwn(path) ? own(run) : shared(method, path, run)
+    return FileSystem.makeNoop({
+      readDirectory: (path) => shared("list", path, () => this.directories.has(path) ? [...this.names(path)] : missing),
+      stat: (path) => on("stat", path, () => infoOf(this.at(path))),
+      open: (path) =>
+        on("open", path, () => {
+          const node = this.at(path)
+          if (node === undefined) return missing
+          return {
+            stat: shared("fstat", path, () => infoOf(node)),
+            readAlloc: () => Effect.succeed(Option.some(new TextEncoder().encode(node.content)))
+          } as unknown as FileSystem.File
+        }),
+      writeFileString: (path, content) =>
+        on("write", path, () => {
+          if (!this.directories.has(split(path)[0])) return missing
+          if (this.at(path) !== undefined) return exists
+          return this.put(path, content, this.wall)
+        }),
+      makeDirectory: (path) =>
+        own(() => {
+          this.directories.set(path, new Map())
+        }),
+      utimes: (path, _, mtime) =>
+        on("utimes", `${path} ${mtime === 0 ? "0" : "now"}`, () => {
+          const node = this.at(path)
+          if (node === undefined) return missing
+          node.mtime = mtime === 0 ? 0 : Math.floor(Number(mtime) * 1000)
+          return done
+        }),
+      link: (from, to) =>
+        shared("link", to, () => {
+          const [parent, name] = split(to)
+          const node = this.at(from)
+          const entries = this.directories.get(parent)
+          if (node === undefined || entries === undefined) return missing
+          if (entries.has(name)) return exists
+          entries.set(name, node)
+          return done
+        }),
+      rename: (from, to) =>
+        shared("rename", to, () => {
+          const entries = this.directories.get(from)
+          if (entries === undefined) return missing
+          if ((this.directories.get(to)?.size ?? 0) > 0) return notEmpty
+          this.directories.delete(from)
+          this.directories.set(to, entries)
+          return done
+        }),
+      remove: (path) =>
+        on("remove", path, () => {
+          const [parent, name] = split(path)
+          return this.directories.delete(path) || this.directories.get(parent)?.delete(name) === true ? done : missing
+        }),
+      readFileString: (path) =>
+        shared("proc", path, () => {
+          const name = path.split("/")[2]!
+          return this.dead.has(nameOf(Number(name))) ? missing : `${name} (node) S ${"0 ".repeat(18)}77 0`
+        })
+    })
+  }
+}
+
+// -----------------------------------------------------------------------------
+// a process
+// -----------------------------------------------------------------------------
+
+/** One process and its verbs, with what it trusts noted as the core would. */
+export class Process {
+  readonly world: World
+  readonly name: string
+  readonly store: FileStore
+
+  constructor(world: World, name: string, fs: FileSystem.FileSystem) {
+    this.world = world
+    this.name = name
+    let files = 0
+    this.store = {
+      fs,
+      path: { join: (...parts: ReadonlyArray<string>) => parts.join("/") } as unknown as Path.Path,
+      namespace: "",
+      locks: "/r/n-",
+      prepare: Effect.void,
+      granularity: 1,
+      durable: false,
+      self: { ...identity, pid: pidOf(name) },
+      freshPath: () => `/r/tmp/${name}-${++files}`,
+      turns: OwnerTurns.make(),
+      dead: Tombstones.make(),
+      sightings: Sightings.make()
+    }
+  }
+
+  get ownerId(): string {
+    return `owner-${this.name}`
+  }
+
+  /** One attempt; a grant begins trust, counted from before it was sent. */
+  readonly acquire = Effect.suspend(() => {
+    const { ownerId, store, world } = this
+    const sentAt = world.stamp
+    const request = {
+      key: "k",
+      ownerId,
+      ttl: Duration.millis(ttl),
+      metadata: {},
+      willWait: true,
+      budget: Duration.seconds(1)
+    }
+    return Effect.map(
+      OwnerTurns.run(store.turns, ownerId, (turn) => Chain.acquire(store, request, turn)),
+      ({ answer: reply }) => {
+        if (reply._tag === "Held") return "Held"
+        const token = Option.getOrThrow(reply.fencingToken)
+        const known = world.trusts.get(this.name)
+        if (known?.token !== token && world.tokens.has(token)) world.wrong ??= `token ${token} was given twice`
+        world.tokens.add(token)
+        world.trusts.set(this.name, {
+          process: this.name,
+          token,
+          handle: reply.handle,
+          sentAt,
+          trusted: Duration.toMillis(reply.grantedTtl) - Lease.safetyMargin(ttl, 1)
+        })
+        return "Acquired"
+      }
+    )
+  })
+
+  /** Renews what it holds; the answer moves trust or ends it. */
+  readonly renew = Effect.suspend(() => {
+    const { ownerId, store, world } = this
+    const trust = world.trusts.get(this.name)
+    if (trust === undefined) return Effect.succeed("nothing to renew")
+    const sentAt = world.stamp
+    const request = { key: "k", ownerId, ttl: Duration.millis(ttl), handle: trust.handle, budget: Duration.seconds(1) }
+    return Effect.map(
+      OwnerTurns.run(store.turns, ownerId, (turn) => FileGrant.renew(store, request, turn)),
+      (reply) => {
+        if (reply._tag === "Lost") {
+          world.trusts.delete(this.name)
+          return `Lost ${reply.reason}`
+        }
+        world.trusts.set(this.name, { ...trust, sentAt })
+        return "Renewed"
+      }
+    )
+  })
+
+  /** Ends trust, then gives back. */
+  readonly release = Effect.suspend(() => {
+    const { ownerId, store, world } = this
+    const handle = Option.fromUndefinedOr(world.trusts.get(this.name)?.handle)
+    world.trusts.delete(this.name)
+    OwnerTurns.giveUp(store.turns, ownerId)
+    const request = { key: "k", ownerId, handle, unanswered: false, budget: Duration.seconds(1) }
+    return OwnerTurns.run(store.turns, ownerId, () => FileGrant.release(store, request))
+  })
+
+  /** An operator's break of another's lock. */
+  breakLock(ownerId: string, now: boolean) {
+    return FileGrant.breakLock(this.store, { key: "k", ownerId, now, budget: Duration.seconds(1) })
+  }
+}
+
+// -----------------------------------------------------------------------------
+// small parts
+// -----------------------------------------------------------------------------
+
+const identity = { host: "host", bootId: "boot", pidNs: "ns", startTime: "77" }
+const pidOf = (name: string): number => 1000 + name.charCodeAt(0)
+const nameOf = (pid: number): string => String.fromCharCode(pid - 1000)
+
+const split = (path: string): readonly [string, string] => {
+  const at = path.lastIndexOf("/")
+  return [path.slice(0, at), path.slice(at + 1)]
+}
+
+const done: void = undefined
+
+const failure = (_tag: PlatformError.SystemErrorTag, code: string) =>
+  PlatformError.systemError({ _tag, module: "FileSystem", method: "model", cause: { code } })
+const missing = failure("NotFound", "ENOENT")
+const exists = failure("AlreadyExists", "EEXIST")
+const notEmpty = failure("Unknown", "ENOTEMPTY")
+
+const infoOf = (node: FileNode | undefined): FileSystem.File.Info | PlatformError.PlatformError =>
+  node === undefined
+    ? missing
+    : { type: "File", mtime: Option.some(new Date(node.mtime)), size: ByteSize.bytes(1) } as FileSystem.File.Info
