@@ -166,6 +166,22 @@ describe("waiting", () => {
       assert.closeTo(Duration.toMillis((error as { waited: Duration.Duration }).waited), 10_000, 0.001)
     }))
 
+  it.effect("a wait of many random fractions is over on time too, whatever they sum up to", () =>
+    Effect.gen(function*() {
+      const { provide, real } = yield* backend(() => ({ awaitTurn: undefined }))
+      yield* hold(real, "k", "other")
+      for (let seed = 0; seed < 50; seed++) {
+        const fiber = yield* Effect.scoped(withLock("k", { wait: "10 seconds" })).pipe(
+          Effect.flip,
+          Random.withSeed(`s${seed}`),
+          provide,
+          Effect.forkChild(start)
+        )
+        yield* TestClock.adjust("10 seconds")
+        assert.isDefined(fiber.pollUnsafe(), `seed s${seed}`)
+      }
+    }))
+
   it.effect("never sleeps past the expiry that the backend knows", () =>
     Effect.gen(function*() {
       const { provide, real } = yield* backend(() => ({ awaitTurn: undefined }))

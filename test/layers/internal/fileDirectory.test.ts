@@ -164,4 +164,16 @@ describe("temporary files", () => {
       yield* open(directory)
       assert.deepStrictEqual((yield* fs.readDirectory(`${directory}/tmp`)).sort(), ["young", "young-directory"])
     }))
+
+  // Who opens the directory at the same time measures its times with a file whose mtime is one of its own choice.
+  it.live("are not collected while they are in use, whatever their mtime", () =>
+    Effect.gen(function*() {
+      const fs = yield* disk
+      const directory = yield* freshDirectory
+      yield* open(directory)
+      yield* fs.writeFileString(`${directory}/tmp/probe`, "")
+      yield* fs.utimes(`${directory}/tmp/probe`, Date.now() / 1000, 0)
+      yield* open(directory)
+      assert.deepStrictEqual(yield* fs.readDirectory(`${directory}/tmp`), ["probe"])
+    }))
 })
