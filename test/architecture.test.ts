@@ -225,7 +225,9 @@ describe("repository", () => {
     for (const pieces of refused) {
       assert.strictEqual(hasNoTraceOfAMachine("x", pieces.join("")).length, 1, pieces.join(""))
     }
-    assert.deepStrictEqual(hasNoTraceOfAMachine("x", "src/internal/home/x, https://example.org/work/main"), [])
+    // Ordinary addresses and inner folders of those names are none; in pieces too, for those who search for traces.
+    const innocent = ["src/internal", "/home", "/x, https://example.org", "/work", "/main"].join("")
+    assert.deepStrictEqual(hasNoTraceOfAMachine("x", innocent), [])
   })
 
   it("npm ci accepts the lock file on every platform", () =>
