@@ -12,6 +12,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     pool: "forks",
     maxWorkers: 2,
+    // Of tests that say they may run side by side; they mostly wait for servers.
+    maxConcurrency: 12,
     // What is not bundled by vitest is resolved by Node itself.
     execArgv: [`--conditions=${source}`],
     testTimeout: 120_000,

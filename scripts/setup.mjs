@@ -92,6 +92,50 @@ const installNode = () => {
 }
 
 // -----------------------------------------------------------------------------
+// servers that the tests start
+// -----------------------------------------------------------------------------
+
+/** Program, and the package that has it: of Debian's kin, of Homebrew. */
+const servers = [
+  { program: "redis-server", apt: "redis-server", brew: "redis" },
+  { program: "memcached", apt: "memcached", brew: "memcached" },
+  { program: "etcd", apt: "etcd-server", brew: "etcd" }
+]
+
+/** @param {string} program */
+const isOnPath = (program) => outerPath().split(path.delimiter).some((folder) => existsSync(path.join(folder, program)))
+
+const missingServers = () => servers.filter(({ program }) => !isOnPath(program))
+
+const installServers = () => {
+  const missing = missingServers()
+  if (missing.length === 0 || windows) return
+  if (isOnPath("apt-get")) {
+    const root = process.getuid?.() === 0
+    if (root || (isOnPath("sudo") && run("sudo", ["-n", "true"], "pipe").status === 0)) {
+      const packages = missing.map(({ apt }) => apt)
+      console.log(`setup: installing ${packages.join(", ")} (apt-get)`)
+      // RUNLEVEL: the tests start servers of their own, so the packages' services need not run.
+      const quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "-qq"]
+      const [program = "", ...args] = root ? quiet : ["sudo", "-n", ...quiet]
+      run(program, [...args, "update"])
+      run(program, [...args, "install", "-y", "--no-install-recommends", ...packages], "pipe")
+    }
+  } else if (isOnPath("brew")) {
+    const packages = missing.map(({ brew }) => brew)
+    console.log(`setup: installing ${packages.join(", ")} (brew)`)
+    run("brew", ["install", "--quiet", ...packages])
+  }
+  const names = missingServers().map(({ program }) => program)
+  if (names.length > 0) {
+    console.error(
+      `setup: NOT INSTALLED: ${names.join(", ")}. The tests that need them are skipped, by name; `
+        + "install them with the machine's package manager to run everything."
+    )
+  }
+}
+
+// -----------------------------------------------------------------------------
 // running
 // -----------------------------------------------------------------------------
 
@@ -123,7 +167,7 @@ const dependencies = () => {
 /** Every step is safe to repeat and costs next to nothing when there is nothing to do. */
 const needs = {
   start: [dependencies],
-  test: [dependencies]
+  test: [dependencies, installServers]
 }
 
 try {

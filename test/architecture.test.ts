@@ -65,7 +65,9 @@ describe("rooms", () => {
     ["src/testing/index.ts", "effect/http", /unstable/],
     ["src/Lock.ts", "node:crypto", /neither effect nor this package/],
     ["src/testing/index.ts", "vitest", /neither effect nor this package/],
-    ["src/layers/File.ts", "@effect/platform-node/NodeFileSystem", /not a peer dependency/],
+    ["src/layers/File.ts", "@effect/platform-node/NodeFileSystem", /driver of another layer/],
+    ["src/layers/Gcs.ts", "ioredis", /driver of another layer/],
+    ["src/layers/Redis.ts", "redis", /not a peer dependency/],
     ["src/layers/File.ts", "effect-lock", /not a peer dependency/]
   ]
   for (const [file, specifier, complaint] of refused) {

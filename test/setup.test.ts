@@ -2,7 +2,17 @@
  * The set-up of a bare machine, in a folder of its own and with an npm that only does what each test says.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { chmodSync, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync
+} from "node:fs"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
 import { run } from "./command.ts"
@@ -23,13 +33,20 @@ printf '#!/bin/sh\\necho v24.0.0\\n' > node_modules/.bin/node
 chmod +x node_modules/.bin/node
 `
 
+interface SetUp {
+  readonly code: unknown
+  readonly output: string
+  readonly npm: Array<string>
+}
+
 interface Machine {
   readonly file: (name: string) => string
   readonly write: (name: string, text: string) => void
   /** What npm does from now on. */
   readonly npm: (script: string) => void
   /** Runs the set-up; answers with its exit code, what it printed, and how npm was called. */
-  readonly setup: (...args: ReadonlyArray<string>) => Promise<{ code: unknown; output: string; npm: Array<string> }>
+  readonly setup: (...args: ReadonlyArray<string>) => Promise<SetUp>
+  readonly setupWith: (env: { readonly PATH: string }, ...args: ReadonlyArray<string>) => Promise<SetUp>
 }
 
 const onBareMachine = (use: (machine: Machine) => Promise<void>) => async () => {
@@ -45,20 +62,22 @@ const onBareMachine = (use: (machine: Machine) => Promise<void>) => async () => 
     cpSync(path.join(root, "scripts/setup.mjs"), file("scripts/setup.mjs"))
     write("package-lock.json", JSON.stringify({ packages: locked }))
     npm(install)
+    const setupWith: Machine["setupWith"] = async (env, ...args) => {
+      rmSync(file("calls"), { force: true })
+      const { code, stderr, stdout } = await run(process.execPath, [file("scripts/setup.mjs"), ...args], {
+        cwd: folder,
+        env
+      })
+      const calls = existsSync(file("calls")) ? readFileSync(file("calls"), "utf8").trim().split("\n") : []
+      return { code, output: stdout + stderr, npm: calls }
+    }
+    const paths = [file("node_modules/.bin"), file("bin"), process.env["PATH"]]
     await use({
       file,
       write,
       npm,
-      setup: async (...args) => {
-        rmSync(file("calls"), { force: true })
-        const env = { PATH: [file("node_modules/.bin"), file("bin"), process.env["PATH"]].join(path.delimiter) }
-        const { code, stderr, stdout } = await run(process.execPath, [file("scripts/setup.mjs"), ...args], {
-          cwd: folder,
-          env
-        })
-        const calls = existsSync(file("calls")) ? readFileSync(file("calls"), "utf8").trim().split("\n") : []
-        return { code, output: stdout + stderr, npm: calls }
-      }
+      setupWith,
+      setup: (...args) => setupWith({ PATH: paths.join(path.delimiter) }, ...args)
     })
   } finally {
     rmSync(folder, { recursive: true, force: true })
@@ -138,6 +157,46 @@ describe("the set-up", () => {
         assert.isFalse(existsSync(file("node_modules/.bin/node")))
         assert.deepStrictEqual((await setup()).npm, [])
       }
+    })
+  )
+
+  // The machine as it is, without the folders where servers may be.
+  const withoutServers = (machine: Machine, apt: string) => {
+    for (const tool of ["sh", "cp", "mkdir", "chmod", "env"]) {
+      symlinkSync(`/bin/${tool}`, machine.file(`bin/${tool}`))
+    }
+    machine.write("bin/apt-get", `#!/bin/sh\necho "$@" >> "${machine.file("apt")}"\n${apt}`)
+    return { PATH: [machine.file("node_modules/.bin"), machine.file("bin")].join(path.delimiter) }
+  }
+  const asRoot = process.platform === "linux" && process.getuid?.() === 0
+
+  it.skipIf(!asRoot)(
+    "installs the servers of the tests, once, and only for the tests",
+    onBareMachine(async (machine) => {
+      const { file, write } = machine
+      const server = "#!/bin/sh\n"
+      write("server", server)
+      const copies = ["redis-server", "memcached", "etcd"].map((name) =>
+        `cp "${file("server")}" "${file("bin")}/${name}"`
+      )
+      const env = withoutServers(machine, `if [ "$2" = install ]; then ${copies.join("; ")}; fi`)
+      assert.strictEqual((await machine.setupWith(env, "start")).code, 0)
+      assert.isFalse(existsSync(file("apt")))
+      const { code, output } = await machine.setupWith(env, "test")
+      assert.strictEqual(code, 0, output)
+      const calls = ["-qq update", "-qq install -y --no-install-recommends redis-server memcached etcd-server"]
+      assert.deepStrictEqual(readFileSync(file("apt"), "utf8").trim().split("\n"), calls)
+      assert.deepStrictEqual(await machine.setupWith(env, "test"), { code: 0, output: "", npm: [] })
+    })
+  )
+
+  it.skipIf(!asRoot)(
+    "names the servers that it could not install, and goes on without them",
+    onBareMachine(async (machine) => {
+      const env = withoutServers(machine, "exit 100")
+      const { code, output } = await machine.setupWith(env, "test")
+      assert.strictEqual(code, 0, output)
+      assert.match(output, /NOT INSTALLED: redis-server, memcached, etcd\. .*skipped/)
     })
   )
 

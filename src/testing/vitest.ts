@@ -27,6 +27,8 @@ export const virtualTime = { pass: TestClock.adjust, expirySlack: Duration.zero 
  *
  * - `environment` is built once at registration, to learn which laws apply, and once for each test.
  * - `clock`: `"live"` (default) for servers, `"virtual"` for `TestClock`; then use `virtualTime`.
+ * - `concurrent`: laws run side by side, as many as vitest's `maxConcurrency`. They share nothing but the server, and
+ *   most of their time is waiting. Default `false`.
  * - A law that does not apply to the backend is registered as a test that passes, with the reason in its name: it is
  *   no skip, because nothing is missing.
  *
@@ -39,10 +41,11 @@ export const testLaws = <E>(
     readonly laws?: ReadonlyArray<Law> | undefined
     readonly clock?: "live" | "virtual" | undefined
     readonly timeout?: number | undefined
+    readonly concurrent?: boolean | undefined
   }
 ): Promise<void> =>
   Effect.runPromise(Effect.scoped(Effect.map(environment, (seen) => {
-    describe(name, () => {
+    describe(name, { concurrent: options?.concurrent ?? false }, () => {
       const test = options?.clock === "virtual" ? it.effect : it.live
       for (const law of options?.laws ?? BackendLaws.all) {
         const reason = law.inapplicable(seen)

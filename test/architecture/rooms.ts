@@ -35,6 +35,14 @@ const outside: ReadonlyArray<Room> = ["layers", "layers/internal", "testing/vite
 /** Where modules are allowed that Effect may change in a minor version. */
 const unstable: ReadonlyArray<Room> = [...outside, "fromUrl"]
 
+/** Each driver is loaded by its own layers alone; who does not use them need not install it. */
+const drivers: Readonly<Record<string, RegExp>> = {
+  "@effect/platform-node": /^src\/(cli\/|layers\/(Etcd|Kubernetes|internal\/(etcd|kubernetes|nodeHttp)))/,
+  "@google-cloud/storage": /^src\/layers\/(Gcs|internal\/gcs)/,
+  "@kubernetes/client-node": /^src\/layers\/(Kubernetes|internal\/kubernetes)/,
+  ioredis: /^src\/layers\/(Redis|Redlock|internal\/(redis|redlock))/
+}
+
 const contract = /^src\/(Holder|Lease|LockBackend|LockError|LockOptions)\.ts$/
 
 const roomOf = (file: string): Room | undefined => {
@@ -77,6 +85,8 @@ export const importsGoDown = (source: Source): ReadonlyArray<string> => {
       return unstable.includes(room) || isStable(specifier) ? undefined : `${room} imports the unstable ${specifier}`
     }
     if (!outside.includes(room)) return `${room} imports ${specifier}, which is neither effect nor this package`
+    const driver = drivers[packageOf(specifier)]
+    if (driver !== undefined && !driver.test(source.path)) return `imports ${specifier}, the driver of another layer`
     if (specifier.startsWith("node:") || packageOf(specifier) in peerDependencies) return undefined
     return `imports ${specifier}, which is not a peer dependency`
   }
