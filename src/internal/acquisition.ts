@@ -15,7 +15,7 @@ import * as Lease from "../Lease.ts"
 import type { Acquired, Held } from "../LockBackend.ts"
 import { type LockBackendError, type LockContended, retryAfter } from "../LockError.ts"
 import type { ResolvedOptions } from "../LockOptions.ts"
-import { bounded, type Call, timedOut } from "./bounded.ts"
+import { boundedToTheEnd, type Call, timedOut } from "./bounded.ts"
 import { HeldLease } from "./heldLease.ts"
 import { closedError, type Instance } from "./instance.ts"
 import { isEnough, refresh } from "./lateGrant.ts"
@@ -63,6 +63,7 @@ class Acquisition {
   private readonly queue: LocalQueue
   private readonly place: Place
   private readonly wait: number
+  private readonly calledAt: Lease.Stamp
   private ownerId: string
   private readonly refusals: Refusals
   /** An attempt of this owner id stayed without an answer: it may hold the lock, or take it later. */
@@ -79,7 +80,8 @@ class Acquisition {
     this.restore = restore
     this.queue = LocalQueue.of(instance.queues, key)
     this.wait = asked.ifAvailable ? 0 : options.wait
-    this.place = new Place(fiber, Lease.stamp(clock).monotonic, this.wait, options.outageBudget)
+    this.calledAt = Lease.stamp(clock)
+    this.place = new Place(fiber, this.calledAt.monotonic, this.wait, options.outageBudget)
     this.refusals = new Refusals(options.schedule, clock, this.queue, this.place, instance.backend.name)
     this.ownerId = fiber.getRef(OwnerIds)()
   }
@@ -95,7 +97,8 @@ class Acquisition {
       this.startWaiting()
     }
     queue.enter(place)
-    return isFree ? this.attempt : Effect.andThen(this.park, this.again)
+    // Nothing came between the call and its first attempt: one look at the clocks serves both.
+    return isFree ? this.attemptAt(this.calledAt) : Effect.andThen(this.park, this.again)
   }
 
   // ---------------------------------------------------------------------------
@@ -132,44 +135,48 @@ class Acquisition {
   // ---------------------------------------------------------------------------
 
   private get attempt(): Effect.Effect<HeldLease | undefined, AcquireError> {
-    return Effect.suspend(() => {
-      const { clock, instance, options } = this.asked
-      if (instance.isClosed) return Effect.fail(closedError(instance.backend.name, "acquire"))
-      const call = this.call
-      const sentAt = Lease.stamp(clock)
-      this.mayHold = true
-      const request = {
-        key: this.asked.key,
-        ownerId: this.ownerId,
-        ttl: Duration.millis(options.ttl),
-        metadata: options.metadata,
-        willWait: this.wait > 0,
-        budget: Duration.millis(call.budget)
+    return Effect.suspend(() => this.attemptAt(Lease.stamp(this.asked.clock)))
+  }
+
+  private attemptAt(sentAt: Lease.Stamp): Effect.Effect<HeldLease | undefined, AcquireError> {
+    const { instance, options } = this.asked
+    if (instance.isClosed) return Effect.fail(closedError(instance.backend.name, "acquire"))
+    const call = this.call
+    this.mayHold = true
+    const request = {
+      key: this.asked.key,
+      ownerId: this.ownerId,
+      ttl: Duration.millis(options.ttl),
+      metadata: options.metadata,
+      willWait: this.wait > 0,
+      budget: Duration.millis(call.budget)
+    }
+    return Effect.matchEffect(boundedToTheEnd(call, Effect.suspend(() => instance.backend.tryAcquire(request))), {
+      onSuccess: (reply) => {
+        if (isAcquired(reply)) return this.onAcquired(reply, sentAt)
+        if (!isHeld(reply)) return this.onFailed(unknownReply(call))
+        // A fair backend has queued who will wait.
+        this.mayHold = this.unanswered || request.willWait
+        return this.onHeld(reply)
+      },
+      onFailure: (error) => {
+        this.unanswered = true
+        return this.onFailed(error)
       }
-      return Effect.matchEffect(bounded(call, Effect.suspend(() => instance.backend.tryAcquire(request))), {
-        onSuccess: (reply) => {
-          if (isAcquired(reply)) return this.onAcquired(reply, sentAt)
-          if (!isHeld(reply)) return this.onFailed(unknownReply(call))
-          // A fair backend has queued who will wait.
-          this.mayHold = this.unanswered || request.willWait
-          return this.onHeld(reply)
-        },
-        onFailure: (error) => {
-          this.unanswered = true
-          return this.onFailed(error)
-        }
-      })
     })
   }
 
   private onAcquired(reply: Acquired, sentAt: Lease.Stamp): Effect.Effect<HeldLease | undefined, AcquireError> {
     const { clock, options } = this.asked
-    return isEnough(options, clock, reply, sentAt)
-      ? this.grant(reply, sentAt)
-      : Effect.flatMap(
-        refresh({ ...this.asked, ownerId: this.ownerId }, reply),
-        (refreshed) => refreshed === undefined ? this.giveBack : this.grant(refreshed.reply, refreshed.sentAt)
-      )
+    const now = Lease.stamp(clock)
+    if (isEnough(options, reply, sentAt, now)) return Effect.succeed(this.grant(reply, sentAt, now))
+    return Effect.flatMap(
+      refresh({ ...this.asked, ownerId: this.ownerId }, reply),
+      (refreshed) =>
+        refreshed === undefined
+          ? this.giveBack
+          : Effect.succeed(this.grant(refreshed.reply, refreshed.sentAt, Lease.stamp(clock)))
+    )
   }
 
   // Too little of the grant is left, so it is tried again; under a fresh owner id, because one that was released is dead.
@@ -182,14 +189,13 @@ class Acquisition {
     })
   }
 
-  private grant(reply: Acquired, sentAt: Lease.Stamp): Effect.Effect<HeldLease> {
+  private grant(reply: Acquired, sentAt: Lease.Stamp, now: Lease.Stamp): HeldLease {
     const { asked, ownerId, place, queue, unanswered } = this
     queue.outage = undefined
     queue.refusedBy = undefined
-    const { clock, instance, options, scope } = asked
-    return Effect.sync(() =>
-      new HeldLease({ instance, queue, place, options, ownerId, unanswered, reply, sentAt, scope }, asked.fiber, clock)
-    )
+    const { clock, fiber, instance, options, scope } = asked
+    const grant = { instance, queue, place, options, ownerId, unanswered, reply, sentAt, scope }
+    return new HeldLease(grant, fiber, clock, now)
   }
 
   private onHeld(reply: Held): Effect.Effect<HeldLease | undefined, AcquireError> {
@@ -266,7 +272,7 @@ class Acquisition {
       handle: Option.none,
       unanswered: this.unanswered,
       operationTimeout,
-      retryFor: operationTimeout,
+      retryUntil: this.monotonic() + operationTimeout,
       context: this.asked.fiber.context
     })
   }

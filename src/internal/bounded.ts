@@ -38,14 +38,30 @@ export const bounded = <A>(call: Call, self: Effect.Effect<A, LockBackendError>)
           fiber.interruptUnsafe()
           return ended(fiber, call.budget - (Lease.stamp(clock).monotonic - since))
         }
-        return Effect.flatMap(Effect.onInterrupt(restore(ended(fiber, call.budget)), stopped), (exit) => {
-          if (exit !== undefined) return settle(call, exit)
-          fiber.interruptUnsafe()
-          return Effect.fail(timedOut(call))
-        })
+        return Effect.onInterrupt(restore(answered(call, fiber)), stopped)
       })
     })
   )
+
+/** `bounded` for who can't be interrupted there anyway. */
+export const boundedToTheEnd = <A>(
+  call: Call,
+  self: Effect.Effect<A, LockBackendError>
+): Effect.Effect<A, LockBackendError> =>
+  Effect.flatMap(Effect.forkDetach(self, { startImmediately: true }), (fiber) => {
+    const exit = fiber.pollUnsafe()
+    return exit === undefined ? answered(call, fiber) : settle(call, exit)
+  })
+
+const answered = <A>(
+  call: Call,
+  fiber: Fiber.Fiber<A, LockBackendError>
+): Effect.Effect<A, LockBackendError> =>
+  Effect.flatMap(ended(fiber, call.budget), (exit) => {
+    if (exit !== undefined) return settle(call, exit)
+    fiber.interruptUnsafe()
+    return Effect.fail(timedOut(call))
+  })
 
 const ended = <A, E>(fiber: Fiber.Fiber<A, E>, millis: number): Effect.Effect<Exit.Exit<A, E> | undefined> =>
   signalWithin(millis, (signal) => fiber.addObserver(signal))

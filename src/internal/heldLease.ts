@@ -67,9 +67,8 @@ export class HeldLease implements Kept, Renewable {
   private listeners: Set<(state: Lease.LeaseState) => void> | undefined
   private releaseWaiters: Set<() => void> | undefined
 
-  constructor(grant: Grant, fiber: Fiber.Fiber<unknown, unknown>, clock: Clock.Clock) {
+  constructor(grant: Grant, fiber: Fiber.Fiber<unknown, unknown>, clock: Clock.Clock, now: Lease.Stamp) {
     const { instance, options, reply } = grant
-    const now = Lease.stamp(clock)
     this.grant = grant
     this.fiberId = fiber.id
     this.context = fiber.context
@@ -119,11 +118,11 @@ export class HeldLease implements Kept, Renewable {
   }
 
   /** Trust left, in milliseconds; the first look that finds none ends the lease for good. */
-  remainingMillis(): number {
+  remainingMillis(now = Lease.stamp(this.clock)): number {
     if (this.ended !== undefined) return 0
-    const left = this.renewal.remaining(Lease.stamp(this.clock))
+    const left = this.renewal.remaining(now)
     if (left > 0) return left
-    this.lose("Expired")
+    this.lose("Expired", now)
     return 0
   }
 
@@ -169,7 +168,7 @@ export class HeldLease implements Kept, Renewable {
 
   onDue(now: Lease.Stamp): void {
     const { renewal } = this
-    if (renewal.remaining(now) <= Lease.roundOff) return this.lose("Expired")
+    if (renewal.remaining(now) <= Lease.roundOff) return this.lose("Expired", now)
     if (!this.inJeopardy && renewal.untilOverdue(now) <= Lease.roundOff) {
       this.inJeopardy = true
       this.warn(`lease of lock ${JSON.stringify(this.key)} is in jeopardy: no renewal was confirmed for too long`)
@@ -204,10 +203,10 @@ export class HeldLease implements Kept, Renewable {
   // ---------------------------------------------------------------------------
 
   /** Ends the lease here and now; one conditional release is still sent, because an unconfirmed lease may exist. */
-  lose(reason: LockLost["reason"]): void {
+  lose(reason: LockLost["reason"], now = Lease.stamp(this.clock)): void {
     if (this.ended !== undefined) return
-    this.end(reason)
-    Effect.runForkWith(this.context)(this.sendRelease(0), { uninterruptible: true })
+    this.end(reason, now)
+    Effect.runForkWith(this.context)(this.sendRelease(now, 0), { uninterruptible: true })
   }
 
   /** Ends the lease, gives it back, and waits until that was answered or its budget is spent. Idempotent. */
@@ -219,20 +218,21 @@ export class HeldLease implements Kept, Renewable {
   finish(reason: LockLost["reason"]): Effect.Effect<void> {
     if (this.releasing === "done") return Effect.void
     if (this.releasing === "sent") return this.awaitRelease
-    const retryFor = Math.min(this.remainingMillis(), 2 * this.grant.options.operationTimeout)
+    const now = Lease.stamp(this.clock)
+    const retryFor = Math.min(this.remainingMillis(now), 2 * this.grant.options.operationTimeout)
     // Looking at what remains may have found the lease expired, which starts its release.
     if (this.releasing !== "not yet") return this.awaitRelease
-    this.end(reason)
-    return this.sendRelease(retryFor)
+    this.end(reason, now)
+    return this.sendRelease(now, retryFor)
   }
 
-  private end(reason: LockLost["reason"]): void {
+  private end(reason: LockLost["reason"], now: Lease.Stamp): void {
     const { instance } = this.grant
     this.ended = reason
     // Before anybody is told: whoever hears of the end gives the lease back too, and one release is enough.
     this.releasing = "sent"
     this.keeper.drop(this)
-    instance.telemetry.onEnded(this.context, Lease.stamp(this.clock).monotonic - this.grantedAt.monotonic)
+    instance.telemetry.onEnded(this.context, now.monotonic - this.grantedAt.monotonic)
     if (reason !== "Released") {
       instance.telemetry.onLost(this.context, reason)
       this.warn(this.verdict()!.message)
@@ -245,7 +245,7 @@ export class HeldLease implements Kept, Renewable {
     this.listeners = undefined
   }
 
-  private sendRelease(retryFor: number): Effect.Effect<void> {
+  private sendRelease(now: Lease.Stamp, retryFor: number): Effect.Effect<void> {
     const { instance, options } = this.grant
     const send = instance.sendRelease({
       key: this.key,
@@ -254,7 +254,7 @@ export class HeldLease implements Kept, Renewable {
       handle: () => this.grant.unanswered ? Option.none() : Option.some(this.renewal.handle),
       unanswered: this.grant.unanswered,
       operationTimeout: options.operationTimeout,
-      retryFor,
+      retryUntil: now.monotonic + retryFor,
       context: this.context
     })
     // A renewal still on its way when the release arrives is best not sent at all.

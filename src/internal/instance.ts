@@ -13,7 +13,7 @@ import * as Lease from "../Lease.ts"
 import type { LockBackend } from "../LockBackend.ts"
 import { type InvalidLockRequest, LockBackendError, Misconfigured } from "../LockError.ts"
 import { LockDefaults, type LockOptions, resolve, type ResolvedOptions } from "../LockOptions.ts"
-import { bounded } from "./bounded.ts"
+import { boundedToTheEnd } from "./bounded.ts"
 import type { HeldLease } from "./heldLease.ts"
 import { Keeper } from "./keeper.ts"
 import type { LocalQueue } from "./localQueue.ts"
@@ -26,9 +26,10 @@ export interface Release {
   readonly ownerId: string
   readonly handle: () => Option.Option<string>
   readonly unanswered: boolean
-  /** Milliseconds: the bound of one call, and how long a failed one is tried again. */
+  /** Milliseconds: the bound of one call. */
   readonly operationTimeout: number
-  readonly retryFor: number
+  /** Monotonic milliseconds: until then a failed one is tried again. */
+  readonly retryUntil: number
   /** Not the acquiring fiber, which may have ended by now and has forgotten its context then. */
   readonly context: Context.Context<never>
 }
@@ -109,30 +110,31 @@ export class Instance {
 
   /** Sends a release until it is answered or its time is spent; a failure is logged and the lease ends by its ttl. */
   sendRelease(release: Release): Effect.Effect<void> {
-    const { context, key, operationTimeout, ownerId, retryFor, unanswered } = release
+    const { context, key, operationTimeout, ownerId, retryUntil, unanswered } = release
     const { backend, telemetry } = this
     const send = (budget: number) =>
-      bounded(
+      boundedToTheEnd(
         { backend: backend.name, operation: "release", key, budget },
         Effect.suspend(() =>
           backend.release({ key, ownerId, handle: release.handle(), unanswered, budget: Duration.millis(budget) })
         )
       )
-    const attempt = (clock: Clock.Clock, budget: number, until: number, pause: number): Effect.Effect<void> =>
+    const attempt = (budget: number, pause: number): Effect.Effect<void> =>
       Effect.matchEffect(send(budget), {
         onSuccess: () => Effect.void,
-        onFailure: (error) => {
-          telemetry.onBackendError(context, error)
-          const left = until - Lease.stamp(clock).monotonic - pause
-          if (error.isRetryable && left > 0) {
-            const again = Effect.suspend(() => attempt(clock, Math.min(operationTimeout, left), until, pause * 2))
-            return Effect.andThen(nap(pause), again)
-          }
-          warn(context, `could not release lock ${JSON.stringify(key)}; it ends by its ttl`, error)
-          return Effect.void
-        }
+        onFailure: (error) =>
+          Effect.clockWith((clock) => {
+            telemetry.onBackendError(context, error)
+            const left = retryUntil - Lease.stamp(clock).monotonic - pause
+            if (error.isRetryable && left > 0) {
+              const again = Effect.suspend(() => attempt(Math.min(operationTimeout, left), pause * 2))
+              return Effect.andThen(nap(pause), again)
+            }
+            warn(context, `could not release lock ${JSON.stringify(key)}; it ends by its ttl`, error)
+            return Effect.void
+          })
       })
-    return Effect.clockWith((clock) => attempt(clock, operationTimeout, Lease.stamp(clock).monotonic + retryFor, 50))
+    return attempt(operationTimeout, 50)
   }
 
   /**

@@ -31,8 +31,10 @@ export class Keeper {
   readonly clock: Clock.Clock
   private readonly context: Context.Context<never>
   private readonly heap: Array<Kept> = []
+  private readonly dispatcher: Scheduler.SchedulerDispatcher
   private timer: Fiber.Fiber<void> | undefined
   private timerAt = Infinity
+  private armingSoon = false
   private ticking = false
   private tickEvery = Infinity
   private wallLead = -Infinity
@@ -41,6 +43,7 @@ export class Keeper {
     this.clock = clock
     // Not the whole context of the first acquisition: that would keep its services and spans alive.
     this.context = Context.make(Clock.Clock, clock).pipe(Context.add(Scheduler.Scheduler, fiber.cache.scheduler))
+    this.dispatcher = fiber.cache.scheduler.makeDispatcher()
   }
 
   get size(): number {
@@ -61,7 +64,7 @@ export class Keeper {
       this.up(kept)
       this.down(kept)
     }
-    this.arm(now)
+    this.armSoon()
   }
 
   /** Lets a lease go. */
@@ -111,10 +114,19 @@ export class Keeper {
     this.down(kept)
   }
 
+  // Not here and now: most leases are given back before anything else gets to run, and a timer costs more than they do.
+  private armSoon(): void {
+    // A tick arms it once, when all is done.
+    if (this.armingSoon || this.ticking) return
+    this.armingSoon = true
+    this.dispatcher.scheduleTask(() => {
+      this.armingSoon = false
+      if (this.heap.length > 0) this.arm(Lease.stamp(this.clock))
+    }, 0)
+  }
+
   // The timer never sleeps longer than a tick: a step of the wall clock wakes nobody by itself.
   private arm(now: Lease.Stamp): void {
-    // A tick arms it once, when all is done.
-    if (this.ticking) return
     const at = Math.min(this.heap[0]!.dueAt, now.monotonic + this.tickEvery)
     if (at >= this.timerAt) return
     this.disarm()

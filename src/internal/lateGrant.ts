@@ -12,14 +12,13 @@ import type { Instance } from "./instance.ts"
 import { trustOf } from "./renewal.ts"
 import { isRenewed } from "./reply.ts"
 
-/** Whether enough trust is left now to hand the grant out. */
+/** Whether enough trust is left at `now` to hand the grant out. */
 export const isEnough = (
   options: ResolvedOptions,
-  clock: Clock.Clock,
   reply: { readonly grantedTtl: Duration.Duration },
-  sentAt: Lease.Stamp
-): boolean =>
-  Lease.remainingTrust(trustOf(options, sentAt, reply), Lease.stamp(clock)) >= Lease.leastTrustOfGrant(options.ttl)
+  sentAt: Lease.Stamp,
+  now: Lease.Stamp
+): boolean => Lease.remainingTrust(trustOf(options, sentAt, reply), now) >= Lease.leastTrustOfGrant(options.ttl)
 
 /** Renews `late` once; `undefined` if that did not give it enough trust. */
 export const refresh = (
@@ -46,7 +45,7 @@ export const refresh = (
     const call = { backend: backend.name, operation: "renew", key, budget } as const
     return Effect.match(bounded(call, Effect.suspend(() => backend.renew(request))), {
       onSuccess: (reply) =>
-        isRenewed(reply) && isEnough(options, clock, reply, sentAt)
+        isRenewed(reply) && isEnough(options, reply, sentAt, Lease.stamp(clock))
           ? { reply: { ...late, handle: reply.handle, grantedTtl: reply.grantedTtl }, sentAt }
           : undefined,
       onFailure: () => undefined

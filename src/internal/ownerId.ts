@@ -12,17 +12,17 @@ export const OwnerIds: Context.Reference<() => string> = Context.Reference<() =>
   defaultValue: () => fromSecureRandomness()
 })
 
-// Randomness is drawn for 64 ids at a time, because a draw costs far more than the bytes in it. Each byte is used once.
+// Randomness is drawn for 64 ids at a time, because a draw costs far more than the bytes in it. Each digit is used once.
 const fromSecureRandomness = (): () => string => {
   const bytes = new Uint8Array(16 * 64)
-  let used = bytes.length
+  let digits = ""
+  let used = 0
   return () => {
-    if (used === bytes.length) {
-      globalThis.crypto.getRandomValues(bytes)
+    if (used === digits.length) {
+      digits = Hex.encode(globalThis.crypto.getRandomValues(bytes))
       used = 0
     }
-    const id = Hex.encode(bytes.subarray(used, used + 16))
-    used += 16
-    return id
+    used += 32
+    return digits.slice(used - 32, used)
   }
 }

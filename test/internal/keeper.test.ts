@@ -224,12 +224,21 @@ describe("the timer", () => {
       const { keeper, once, state } = yield* makeKeeper
       assert.strictEqual(state.sleeping, 0)
       const leases = Array.from({ length: 1_000 }, (_, i) => once(2_000 - i))
+      yield* TestClock.adjust(0)
       assert.strictEqual(state.sleeping, 1)
       yield* TestClock.adjust(1_500)
       assert.deepStrictEqual([keeper.size, state.sleeping], [500, 1])
       for (const lease of leases) keeper.drop(lease)
       yield* TestClock.adjust(0)
       assert.deepStrictEqual([keeper.size, state.sleeping], [0, 0])
+    }))
+
+  it.effect("is not started for leases that leave before anything else runs", () =>
+    Effect.gen(function*() {
+      const { keeper, once, sleeps } = yield* makeKeeper
+      for (let round = 0; round < 3; round++) keeper.drop(once(10))
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(sleeps, [])
     }))
 
   it.effect("ends with the last lease that was called, too", () =>
@@ -245,6 +254,7 @@ describe("the timer", () => {
       const { once, state } = yield* makeKeeper
       for (let round = 0; round < 3; round++) {
         const lease = once(10)
+        yield* TestClock.adjust(0)
         assert.strictEqual(state.sleeping, 1)
         yield* TestClock.adjust(10)
         assert.deepStrictEqual([lease.calls.length, state.sleeping], [1, 0])
@@ -256,6 +266,7 @@ describe("the timer", () => {
       const { once, sleeps, state } = yield* makeKeeper
       once(500)
       once(700)
+      yield* TestClock.adjust(0)
       assert.deepStrictEqual(sleeps, [500])
       once(200)
       yield* TestClock.adjust(0)
@@ -276,6 +287,7 @@ describe("the timer", () => {
     Effect.gen(function*() {
       const { once, sleeps } = yield* makeKeeper
       once(30_000, 30_000)
+      yield* TestClock.adjust(0)
       once(30_000, 400)
       yield* TestClock.adjust("1 second")
       // The timer of the first was under way.
@@ -286,9 +298,12 @@ describe("the timer", () => {
   it.effect("an empty keeper forgets the shortest ttl", () =>
     Effect.gen(function*() {
       const { keeper, once, sleeps } = yield* makeKeeper
-      keeper.drop(once(30_000, 400))
+      const short = once(30_000, 400)
+      yield* TestClock.adjust(0)
+      keeper.drop(short)
       yield* TestClock.adjust("1 second")
       once(30_000, 30_000)
+      yield* TestClock.adjust(0)
       assert.deepStrictEqual(sleeps, [40, 1_000])
     }))
 })

@@ -21,7 +21,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     name: "a grant is trusted from its reply on",
     file: "internal/acquisition.ts",
     find: "return this.onAcquired(reply, sentAt)",
-    replace: "return this.onAcquired(reply, Lease.stamp(clock))",
+    replace: "return this.onAcquired(reply, Lease.stamp(this.asked.clock))",
     mix: "slow"
   },
   {
@@ -83,16 +83,16 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "trust goes on while the release is under way",
     file: "internal/heldLease.ts",
-    find: "this.end(reason)\n    return this.sendRelease(retryFor)",
+    find: "this.end(reason, now)\n    return this.sendRelease(now, retryFor)",
     replace:
-      "this.releasing = \"sent\"\n    return Effect.map(this.sendRelease(retryFor), () => {\n      this.end(reason)\n"
+      "this.releasing = \"sent\"\n    return Effect.map(this.sendRelease(now, retryFor), () => {\n      this.end(reason, now)\n"
       + "      this.releasing = \"done\"\n    })",
     mix: "healthy"
   },
   {
     name: "nobody notices that trust has run out",
     file: "internal/heldLease.ts",
-    find: "if (renewal.remaining(now) <= Lease.roundOff) return this.lose(\"Expired\")",
+    find: "if (renewal.remaining(now) <= Lease.roundOff) return this.lose(\"Expired\", now)",
     replace: "",
     mix: "replays"
   },
