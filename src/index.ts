@@ -6,6 +6,19 @@ export type { Lease, LeaseState } from "./Lease.ts"
 export * as Lock from "./Lock.ts"
 export { withLock, withLockIfAvailable } from "./Lock.ts"
 export { LockBackend } from "./LockBackend.ts"
+export type {
+  Acquired,
+  AcquireRequest,
+  BreakRequest,
+  Capabilities,
+  Held,
+  HeldKey,
+  Implementation as LockBackendImplementation,
+  Lost,
+  ReleaseRequest,
+  Renewed,
+  RenewRequest
+} from "./LockBackend.ts"
 export {
   InvalidLockRequest,
   LockBackendError,
