@@ -79,7 +79,12 @@ const text = (bytes: Stream.Stream<Uint8Array, HttpClientError>): Effect.Effect<
     const decoder = new TextDecoder()
     let size = 0
     let body = ""
-    return Stream.runForEach(Stream.mapError(bytes, unreachable), (chunk): Effect.Effect<void, BackendReason> => {
+    // An answer that can have no body, such as a 204, has no stream of one either, with some clients.
+    const content = Stream.catch(
+      bytes,
+      (error) => error.reason._tag === "EmptyBodyError" ? Stream.empty : Stream.fail(unreachable(error))
+    )
+    return Stream.runForEach(content, (chunk): Effect.Effect<void, BackendReason> => {
       size += chunk.length
       if (size > longestBody) {
         return Effect.fail(new Protocol({ detail: `the answer is longer than ${longestBody} bytes` }))
