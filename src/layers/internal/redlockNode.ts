@@ -1,0 +1,189 @@
+/**
+ * A node of a quorum on a Redis server: the scripts, and what their answers mean. An answer that is not understood is
+ * never a grant.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
+import { type BackendReason, Misconfigured, Protocol } from "../../LockError.ts"
+import { decode, encode } from "./encodedName.ts"
+import type { Greeting, NodeRecord, QuorumNode, TakeReply } from "./quorumNode.ts"
+import type { RedisClient } from "./redisClient.ts"
+import { evictingPolicy } from "./redisServerCheck.ts"
+import * as Scripts from "./redlockScripts.ts"
+
+/** For how long a token is remembered after the last grant of its key, in milliseconds: longer than any lease. */
+const tokenLife = 48 * 3_600_000
+
+/** For how long tries that were given up and may still arrive stay dead, in milliseconds. */
+const tombstoneLife = 60_000
+
+/** The node behind `client`, for the locks of `namespace`. */
+export const make = (client: RedisClient, namespace: string): QuorumNode => {
+  const { endpoint } = client
+  const prefix = `effect-lock:redlock:${encode(namespace)}:`
+  const lockOf = (key: string) => `${prefix}l:{${encode(key)}}`
+  const tokenOf = (key: string) => `${prefix}f:{${encode(key)}}`
+  const deadOf = (key: string, ownerId: string) => `${prefix}t:{${encode(key)}}:${ownerId}`
+  const run = <A>(
+    script: typeof Scripts.take,
+    keys: ReadonlyArray<string>,
+    args: ReadonlyArray<string | number>,
+    timeout: number,
+    read: (answer: unknown) => A | undefined
+  ): Effect.Effect<A, BackendReason> =>
+    Effect.flatMap(
+      client.run(script, keys, args.map(String), Duration.millis(timeout)),
+      (answer) => understood(read(answer), endpoint)
+    )
+
+  return {
+    name: endpoint,
+    isReady: () => client.isReady(),
+    connections: () => client.connections(),
+    greet: (timeout) =>
+      Effect.flatMap(
+        client.command("INFO", [], Duration.millis(timeout)),
+        (answer): Effect.Effect<Greeting, BackendReason> => {
+          const policy = typeof answer === "string" ? evictingPolicy(answer) : undefined
+          return policy === undefined
+            ? understood(greetingOf(answer), endpoint)
+            : Effect.fail(new Misconfigured({ detail: `${endpoint} ${evicts(policy)}` }))
+        }
+      ),
+    take: ({ attempt, fence, key, metadata, mode, ownerId, ttl }, timeout) =>
+      run(
+        Scripts.take,
+        [lockOf(key), tokenOf(key), deadOf(key, ownerId)],
+        [ownerId, attempt, fence, ttl, JSON.stringify(metadata), mode, tokenLife],
+        timeout,
+        takeReplyOf
+      ),
+    renew: ({ fence, key, ownerId, ttl }, timeout) =>
+      run(Scripts.renew, [lockOf(key)], [ownerId, fence, ttl], timeout, oneOf("Ok", "Gone", "Taken")),
+    release: ({ attempt, bury, key, ownerId }, timeout) =>
+      run(
+        Scripts.release,
+        [lockOf(key), deadOf(key, ownerId)],
+        [ownerId, attempt, bury ? tombstoneLife : 0],
+        timeout,
+        oneOf("Released", "NotHeld")
+      ),
+    inspect: (key, timeout) =>
+      Effect.map(run(Scripts.inspect, [lockOf(key)], [], timeout, lookOf), ({ record }) => record),
+    break: ({ key, now, ownerId }, timeout) =>
+      Effect.map(
+        run(Scripts.breakLock, [lockOf(key)], [ownerId, now ? "now" : "drain"], timeout, oneOf("Found", "NotFound")),
+        (answer) => answer === "Found"
+      ),
+    list: (keyPrefix, timeout) =>
+      Effect.gen(function*() {
+        // Encoded names have no characters that mean something in a pattern, except the user's own prefix.
+        const start = `${client.keyPrefix}${prefix}l:{`
+        const pattern = `${escaped(start)}${encode(keyPrefix)}*`
+        const names = new Set<string>()
+        let cursor = "0"
+        do {
+          const answer = yield* client.command(
+            "SCAN",
+            [cursor, "MATCH", pattern, "COUNT", "1000"],
+            Duration.millis(timeout)
+          )
+          const page = yield* understood(pageOf(answer), endpoint)
+          cursor = page.cursor
+          for (const name of page.names) names.add(name)
+        } while (cursor !== "0")
+        const keys = [...names].flatMap((name) => {
+          const key = name.startsWith(start) && name.endsWith("}") ? decode(name.slice(start.length, -1)) : undefined
+          return key === undefined ? [] : [key]
+        })
+        const looks = yield* Effect.forEach(
+          keys,
+          (key) => Effect.map(run(Scripts.inspect, [lockOf(key)], [], timeout, lookOf), (look) => ({ key, ...look })),
+          { concurrency: 16 }
+        )
+        return looks.flatMap(({ key, record }) => record === undefined ? [] : [{ key, record }])
+      })
+  }
+}
+
+// -----------------------------------------------------------------------------
+// internal
+// -----------------------------------------------------------------------------
+
+const understood = <A>(read: A | undefined, endpoint: string): Effect.Effect<A, Protocol> =>
+  read === undefined
+    ? Effect.fail(new Protocol({ detail: `${endpoint} gave an answer that is not one of the lock protocol's` }))
+    : Effect.succeed(read)
+
+const oneOf = <const A extends string>(...allowed: ReadonlyArray<A>) => (answer: unknown): A | undefined =>
+  allowed.find((each) => each === answer)
+
+const takeReplyOf = (answer: unknown): TakeReply | undefined => {
+  if (!Array.isArray(answer)) return undefined
+  const [said, verdict, more] = answer
+  const clock = numberOf(said)
+  if (clock === undefined) return undefined
+  if (verdict === "Dead" || verdict === "TooHigh") return { _tag: verdict, clock }
+  if (verdict === "Held") {
+    const record = recordOf(more)
+    return record === undefined ? undefined : { _tag: "Held", record, clock }
+  }
+  const token = numberOf(more)
+  if (token === undefined) return undefined
+  if (verdict === "Ok") return { _tag: "Ok", fence: token, clock }
+  return verdict === "TooLow" ? { _tag: "TooLow", stored: token, clock } : undefined
+}
+
+const lookOf = (answer: unknown): { readonly record: NodeRecord | undefined } | undefined => {
+  if (Array.isArray(answer) && answer.length === 0) return { record: undefined }
+  const record = recordOf(answer)
+  return record === undefined ? undefined : { record }
+}
+
+const recordOf = (answer: unknown): NodeRecord | undefined => {
+  if (!Array.isArray(answer)) return undefined
+  const [ownerId, ...rest] = answer
+  const [fence, since, remaining] = rest.map(numberOf)
+  const metadata = metadataOf(rest[3])
+  if (typeof ownerId !== "string" || fence === undefined || since === undefined || remaining === undefined) {
+    return undefined
+  }
+  return metadata === undefined ? undefined : { ownerId, fence, since, remaining, metadata }
+}
+
+const numberOf = (text: unknown): number | undefined => {
+  const number = typeof text === "string" && /^-?\d{1,16}$/.test(text) ? Number(text) : NaN
+  return Number.isSafeInteger(number) ? number : undefined
+}
+
+const metadataOf = (text: unknown): Readonly<Record<string, string>> | undefined => {
+  const parsed: unknown = typeof text === "string" ? Option.getOrUndefined(parse(text)) : undefined
+  if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) return undefined
+  const entries = Object.entries(parsed)
+  return entries.every(([, value]) => typeof value === "string") ? Object.fromEntries(entries) : undefined
+}
+
+const parse = Option.liftThrowable((text: string): unknown => JSON.parse(text))
+
+const greetingOf = (answer: unknown): Greeting | undefined => {
+  if (typeof answer !== "string") return undefined
+  const identity = /^run_id:(\w+)/m.exec(answer)?.[1]
+  const seconds = numberOf(/^uptime_in_seconds:(\d+)/m.exec(answer)?.[1])
+  // The difference of two whole seconds: up to one more than the truth.
+  return identity === undefined || seconds === undefined
+    ? undefined
+    : { identity, uptime: Math.max(seconds - 1, 0) * 1000 }
+}
+
+const pageOf = (answer: unknown): { readonly cursor: string; readonly names: ReadonlyArray<string> } | undefined => {
+  if (!Array.isArray(answer)) return undefined
+  const [cursor, names] = answer
+  const isPage = typeof cursor === "string" && Array.isArray(names) && names.every((name) => typeof name === "string")
+  return isPage ? { cursor, names } : undefined
+}
+
+const evicts = (policy: string) =>
+  `may evict locks while they are held (maxmemory-policy ${policy}): set maxmemory-policy noeviction`
+
+const escaped = (text: string): string => text.replace(/[\\*?[\]]/g, "\\$&")
