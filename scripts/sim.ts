@@ -3,87 +3,56 @@
 //   npm run sim -- --seconds 600                  from a random seed on, all mixes, all shapes
 //   npm run sim -- --seeds 10000 [--from 0]       so many seeds of every mix instead
 //   npm run sim -- --mix clocks                   one mix only
-//   npm run sim -- --seed 279 --mix late          one history, in words
+//   npm run sim -- --seed 279 --mix clocks        one history, in words
 //       [--processes 3] [--rounds 3]
 import { Simulation } from "effect-lock/testing"
 import { availableParallelism } from "node:os"
 import { parseArgs } from "node:util"
-import { isMainThread, parentPort, Worker, workerData } from "node:worker_threads"
+import { type Failed, Histories, type Piece } from "../test/simulation/histories.ts"
+import { worlds } from "../test/simulation/worlds.ts"
 
 interface Work {
-  readonly mixes: ReadonlyArray<Simulation.MixName>
+  readonly mixes: ReadonlyArray<string>
   readonly shapes: ReadonlyArray<{ readonly processes: number; readonly rounds: number }>
   readonly from: number
-  readonly step: number
   readonly end: number
 }
 
-interface Failure {
-  readonly seed: number
-  readonly mix: Simulation.MixName
-  readonly shape: { readonly processes: number; readonly rounds: number }
-}
-
-type Message = { readonly done: number } | { readonly failed: Failure }
-
-// Of every 32 seeds, 27 are small, four medium, one large: a large one takes as long as a hundred small ones.
+// Of every 32 pieces, 27 are of small histories, four of medium, one of large ones: a large one takes as long as fifty
+// small ones.
 const mixedShapes = Array.from({ length: 32 }, (_, index) => {
   if (index === 31) return { processes: 8, rounds: 5 }
   return index % 8 === 7 || index === 30 ? { processes: 3, rounds: 3 } : { processes: 2, rounds: 1 }
 })
+const seedsOfPiece = 8
 
-const work = ({ end, from, mixes, shapes, step }: Work) => {
-  // Errors are made by the thousand, and nobody looks at where.
-  Error.stackTraceLimit = 0
-  const post = (message: Message) => parentPort!.postMessage(message)
-  for (let seed = from; seed < end; seed += step) {
-    const shape = shapes[seed % shapes.length]!
-    for (const mix of mixes) {
-      const { violations } = Simulation.simulate(seed, Simulation.mixes[mix], shape)
-      if (violations.length > 0) return post({ failed: { seed, mix, shape } })
+function* piecesOf({ end, from, mixes, shapes }: Work, isOver: () => boolean): Generator<Piece> {
+  for (let at = from, index = 0; at < end; at += seedsOfPiece, index++) {
+    const shape = shapes[index % shapes.length]!
+    for (const name of mixes) {
+      if (isOver()) return
+      yield { name, ...shape, from: at, to: Math.min(at + seedsOfPiece, end) }
     }
-    post({ done: mixes.length })
   }
 }
 
-const explore = (seconds: number, all: Omit<Work, "step">): Promise<Failure | undefined> =>
-  new Promise((resolve) => {
-    const startedAt = performance.now()
-    const cores = availableParallelism()
-    let histories = 0
-    let running = cores
-    const told = () => {
-      const elapsed = (performance.now() - startedAt) / 1000
-      return `${histories} histories, ${Math.round(histories / elapsed)} a second, ${Math.round(elapsed)} s`
-    }
-    const workers = Array.from({ length: cores }, (_, index) =>
-      new Worker(new URL(import.meta.url), { workerData: { ...all, from: all.from + index, step: cores } }))
-    const finish = (failure: Failure | undefined) => {
-      clearInterval(progress)
-      clearTimeout(timer)
-      for (const worker of workers) {
-        void worker.terminate()
-      }
-      console.log(told())
-      resolve(failure)
-    }
-    const progress = setInterval(() =>
-      console.log(told()), 5000)
-    const timer = setTimeout(() => finish(undefined), Math.min(seconds * 1000, 2 ** 31 - 1))
-    for (const worker of workers) {
-      worker.on("message", (message: Message) => {
-        if ("done" in message) histories += message.done
-        else finish(message.failed)
-      })
-      worker.on("error", (error) => {
-        console.error(error)
-        process.exit(1)
-      })
-      worker.on("exit", () => {
-        if (--running === 0) finish(undefined)
-      })
-    }
-  })
+const explore = async (seconds: number, work: Work): Promise<Failed | undefined> => {
+  const startedAt = performance.now()
+  const elapsed = () => (performance.now() - startedAt) / 1000
+  let done = 0
+  const told = () => `${done} histories, ${Math.round(done / elapsed())} a second, ${Math.round(elapsed())} s`
+  const histories = new Histories(availableParallelism())
+  const progress = setInterval(() => console.log(told()), 5000)
+  try {
+    return await histories.run(piecesOf(work, () => elapsed() >= seconds), (each) => {
+      done += each.histories
+    })
+  } finally {
+    clearInterval(progress)
+    histories.close()
+    console.log(told())
+  }
+}
 
 const main = async () => {
   const { values } = parseArgs({
@@ -97,25 +66,27 @@ const main = async () => {
       rounds: { type: "string" }
     }
   })
-  const names = Object.keys(Simulation.mixes) as ReadonlyArray<Simulation.MixName>
-  const mixes = values.mix === undefined ? names : names.filter((name) => name === values.mix)
+  const mixes = Object.keys(worlds).filter((name) => values.mix === undefined || name === values.mix)
   const numbers = [values.seconds, values.seeds, values.from, values.seed, values.processes, values.rounds]
   const wrong = numbers.find((each) => each !== undefined && !/^\d{1,9}$/.test(each))
   if (mixes.length === 0 || wrong !== undefined) {
-    console.error(wrong === undefined ? `--mix is one of: ${names.join(", ")}` : `${wrong} is not a whole number`)
+    console.error(
+      wrong === undefined ? `--mix is one of: ${Object.keys(worlds).join(", ")}` : `${wrong} is not a whole number`
+    )
     return 2
   }
   const shape = { processes: Number(values.processes ?? 3), rounds: Number(values.rounds ?? 3) }
   if (values.seed !== undefined) {
     const seed = Number(values.seed)
-    for (const mix of mixes) {
-      const outcome = Simulation.simulate(seed, Simulation.mixes[mix], { ...shape, keepHistory: true })
+    for (const name of mixes) {
+      const { mix, model } = worlds[name]!
+      const outcome = Simulation.simulate(seed, mix, { ...shape, model, keepHistory: true })
       if (outcome.violations.length > 0) {
-        console.log(Simulation.report(seed, mix, shape))
+        console.log(Simulation.report(seed, name, mix, { ...shape, model }))
         return 1
       }
       if (mixes.length === 1) console.log(outcome.history.join("\n"))
-      console.log(`seed ${seed} of ${mix} passes: ${outcome.faults.length} faults, ${JSON.stringify(outcome.counts)}`)
+      console.log(`seed ${seed} of ${name} passes: ${outcome.faults.length} faults, ${JSON.stringify(outcome.counts)}`)
     }
     return 0
   }
@@ -125,11 +96,12 @@ const main = async () => {
   const shapes = values.processes === undefined && values.rounds === undefined ? mixedShapes : [shape]
   console.log(`${mixes.length} mixes, seeds from ${from} on, ${availableParallelism()} cores`)
   const seconds = Number(values.seconds ?? (isCounted ? Infinity : 60))
-  const failure = await explore(seconds, { mixes, shapes, from, end })
-  if (failure === undefined) return 0
-  console.log(Simulation.report(failure.seed, failure.mix, failure.shape))
+  const failed = await explore(seconds, { mixes, shapes, from, end })
+  if (failed === undefined) return 0
+  const { mix, model } = worlds[failed.name]!
+  const { name, processes, rounds } = failed
+  console.log(Simulation.report(failed.seed, name, mix, { processes, rounds, model }))
   return 1
 }
 
-if (isMainThread) process.exitCode = await main()
-else work(workerData as Work)
+process.exitCode = await main()

@@ -145,11 +145,14 @@ export class Instance {
     return Effect.suspend(() => {
       const error = closedError(this.backend.name, "acquire")
       for (const queue of [...this.queues.values()]) queue.close(error)
-      return Effect.andThen(
+      const released = Effect.suspend(() =>
         Effect.forEach([...this.leases], (lease) => lease.finish("BackendClosed"), {
           concurrency: "unbounded",
           discard: true
-        }),
+        })
+      )
+      // Looked at when the releases are over: whoever was acquiring may have let go by then.
+      const idle = Effect.suspend(() =>
         this.acquiring === 0 ? Effect.void : signalWithin<void>(longestClose, (signal) => {
           this.idle = () => signal()
           return () => {
@@ -157,6 +160,8 @@ export class Instance {
           }
         })
       )
+      // A grant that was under way has become a lease meanwhile.
+      return Effect.andThen(Effect.andThen(released, idle), released)
     })
   }
 }

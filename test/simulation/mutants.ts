@@ -3,6 +3,7 @@
  * simulation that does not notice them proves nothing about the code that is right.
  */
 import type { Simulation } from "effect-lock/testing"
+import type { fileMixes } from "./fileModel.ts"
 
 export interface Mutant {
   readonly name: string
@@ -11,7 +12,7 @@ export interface Mutant {
   /** Occurs exactly once in the file. */
   readonly find: string
   readonly replace: string
-  readonly mix: Simulation.MixName
+  readonly mix: Simulation.MixName | keyof typeof fileMixes
 }
 
 const server = "testing/simulation/Server.ts"
@@ -22,21 +23,21 @@ export const mutants: ReadonlyArray<Mutant> = [
     file: "internal/acquisition.ts",
     find: "return this.onAcquired(reply, sentAt)",
     replace: "return this.onAcquired(reply, Lease.stamp(this.asked.clock))",
-    mix: "slow"
+    mix: "rates"
   },
   {
     name: "a renewal is trusted from its reply on",
     file: "internal/renewal.ts",
     find: "trustOf(this.options, sentAt, reply), now)",
     replace: "trustOf(this.options, now, reply), now)",
-    mix: "slow"
+    mix: "rates"
   },
   {
     name: "trust looks at the monotonic clock only",
     file: "Lease.ts",
     find: "Math.max(to.monotonic - from.monotonic, to.wall - from.wall, 0)",
     replace: "Math.max(to.monotonic - from.monotonic, 0)",
-    mix: "sleep"
+    mix: "clocks"
   },
   {
     name: "trust looks at the wall clock only",
@@ -71,14 +72,14 @@ export const mutants: ReadonlyArray<Mutant> = [
     file: "internal/acquisition.ts",
     find: "this.unanswered = true",
     replace: "this.unanswered = false",
-    mix: "late"
+    mix: "unanswered"
   },
   {
     name: "an owner id that was released is used again",
     file: "internal/acquisition.ts",
     find: "this.ownerId = this.asked.fiber.getRef(OwnerIds)()\n      this.mayHold",
     replace: "this.mayHold",
-    mix: "pauses"
+    mix: "clocks"
   },
   {
     name: "trust goes on while the release is under way",
@@ -101,7 +102,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     file: "internal/guarded.ts",
     find: "stopped = true\n          child.interruptUnsafe()",
     replace: "stopped = true",
-    mix: "pauses"
+    mix: "clocks"
   },
   {
     name: "a lease that was given back stays with its instance",
@@ -125,6 +126,69 @@ export const mutants: ReadonlyArray<Mutant> = [
     mix: "unanswered"
   },
   {
+    name: "a renewal that says lost is not believed",
+    file: "internal/renewal.ts",
+    find: "else if (isLost(reply)) this.lease.lose(reply.reason)",
+    replace: "else if (isLost(reply)) return",
+    mix: "operators"
+  },
+  {
+    name: "a grant that comes while the backend closes is left",
+    file: "internal/instance.ts",
+    find: "return Effect.andThen(Effect.andThen(released, idle), released)",
+    replace: "return Effect.andThen(released, idle)",
+    mix: "operators"
+  },
+  {
+    name: "a closing backend waits for those who are gone",
+    file: "internal/instance.ts",
+    find: "const idle = Effect.suspend(() =>\n        this.acquiring === 0 ?",
+    replace: "const { acquiring } = this\n      const idle = Effect.suspend(() =>\n        acquiring === 0 ?",
+    mix: "operators"
+  },
+  {
+    name: "a fiber goes on listening for a caller who is gone",
+    file: "internal/push.ts",
+    find: "this.subscription?.interruptUnsafe()",
+    replace: "",
+    mix: "messages"
+  },
+  {
+    name: "the keeper's fiber goes on when there is nothing left to keep",
+    file: "internal/keeper.ts",
+    find: "timer?.interruptUnsafe()",
+    replace: "",
+    mix: "healthy"
+  },
+  {
+    name: "the fiber of a call goes on when its time is over",
+    file: "internal/bounded.ts",
+    find: "if (exit !== undefined) return settle(call, exit)\n    fiber.interruptUnsafe()",
+    replace: "if (exit !== undefined) return settle(call, exit)",
+    mix: "messages"
+  },
+  {
+    name: "the backend's tokens begin anew when it has forgotten",
+    file: server,
+    find: "this.lastFence = Math.floor(this.time * 1000)",
+    replace: "this.lastFence = 0",
+    mix: "operators"
+  },
+  {
+    name: "the backend breaks whoever has the lock",
+    file: server,
+    find: "const isMeant = held !== undefined && held.ownerId === request.ownerId",
+    replace: "const isMeant = held !== undefined",
+    mix: "operators"
+  },
+  {
+    name: "the backend frees a lock that should drain",
+    file: server,
+    find: "    this.draining = true\n    return \"Draining\"",
+    replace: "    this.free(held)\n    return \"Draining\"",
+    mix: "operators"
+  },
+  {
     name: "the backend releases whoever holds the lock",
     file: server,
     find: "const isOurs = held !== undefined && held.ownerId === ownerId\n"
@@ -137,7 +201,7 @@ export const mutants: ReadonlyArray<Mutant> = [
     file: server,
     find: "if (request.unanswered || this.mayRepeat) this.dead.add(ownerId)",
     replace: "",
-    mix: "late"
+    mix: "unanswered"
   },
   {
     name: "the backend renews what is gone",
@@ -153,5 +217,33 @@ export const mutants: ReadonlyArray<Mutant> = [
     find: "    this.extend(grant, ttl)\n    this.world.note(`server acquired",
     replace: "    if (held === undefined) this.extend(grant, ttl)\n    this.world.note(`server acquired",
     mix: "replays"
+  },
+  {
+    name: "a clock that was set back while a record was judged makes it look old",
+    file: "layers/internal/fileVerdict.ts",
+    find: "mtime + ttl <= Math.min(before.wall, after.wall)",
+    replace: "mtime + ttl <= before.wall",
+    mix: "files/clocks"
+  },
+  {
+    name: "any other process is taken for dead",
+    file: "layers/internal/processIdentity.ts",
+    find: "(found.startTime !== other.startTime || found.ended)",
+    replace: "found.startTime !== self.startTime",
+    mix: "files/kills"
+  },
+  {
+    name: "a record is judged over when half of its ttl has passed",
+    file: "layers/internal/fileVerdict.ts",
+    find: "mtime + ttl <= Math.min(before.wall, after.wall)",
+    replace: "mtime + ttl / 2 <= Math.min(before.wall, after.wall)",
+    mix: "files/kills"
+  },
+  {
+    name: "a release marks nothing",
+    file: "layers/internal/fileGrant.ts",
+    find: "if ((yield* markReleased(store, path)) && held) answer = \"Released\"",
+    replace: "if (held) answer = \"Released\"",
+    mix: "files/hangs"
   }
 ]

@@ -133,8 +133,9 @@ const judgeRecord = (
     const ours = record.bootId !== "" && record.bootId === store.self.bootId
     let left: number
     if (ours && mtime <= after.wall) {
-      // The clock was read before the mtime: a renewal between the two can only make the lease look longer.
-      if (mtime + ttl <= before.wall) return free(witness, false)
+      // The clock was read before the mtime: a renewal between the two can only make the lease look longer. Unless the
+      // clock was set back between the two and then it was renewed: so it must be over by the clock after, too.
+      if (mtime + ttl <= Math.min(before.wall, after.wall)) return free(witness, false)
       left = mtime + ttl - after.wall
     } else {
       left = unseen(ttl + Lease.safetyMargin(ttl, store.granularity))

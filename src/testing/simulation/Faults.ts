@@ -14,11 +14,16 @@ import { chance } from "./World.ts"
  * (its reply is lost, and the driver sends it again within the call).
  *
  * Of processes: `pause` (SIGSTOP) · `suspend` (the machine sleeps, and its monotonic clock stands still) · `kill` ·
- * `forward`, `backward` (its wall clock is set). Of calls: `interrupt`.
+ * `forward`, `backward` (its wall clock is set) · `close` (its backend is closed under whoever uses it, and opened
+ * again). Of calls: `interrupt`.
+ *
+ * Of the server: `restart` (it is away for up to 600 ms) · `forget` (the same, and it has lost everything). Of an operator,
+ * who has a process of his own: `drain`, `break` (he looks who has a lock, and breaks it up to 600 ms later, the second
+ * with `now`).
  *
  * @category models
  */
-export type Kind = MessageKind | ProcessKind | "interrupt"
+export type Kind = MessageKind | ProcessKind | ServerKind | OperatorKind | "interrupt"
 
 /**
  * What can happen to one request.
@@ -40,11 +45,39 @@ export type MessageKind =
  *
  * @category models
  */
-export type ProcessKind = "pause" | "suspend" | "kill" | "forward" | "backward"
+export type ProcessKind = "pause" | "suspend" | "kill" | "forward" | "backward" | "close"
+
+/**
+ * What can happen to the server.
+ *
+ * @category models
+ */
+export type ServerKind = "restart" | "forget"
+
+/**
+ * What an operator can do.
+ *
+ * @category models
+ */
+export type OperatorKind = "drain" | "break"
+
+/**
+ * In the place of a process: the server, the operator.
+ *
+ * @category constants
+ */
+export const ofServer = -1
+
+/**
+ * See `ofServer`.
+ *
+ * @category constants
+ */
+export const ofOperator = -2
 
 /**
  * One fault. `at` is the number of the message, or of the call, or the time in milliseconds; `by` is how long it lasts
- * or how late it is, in milliseconds.
+ * or how late it is, in milliseconds. An operator's also says which lock he means.
  *
  * @category models
  */
@@ -63,7 +96,8 @@ export interface Fault {
  * - `rate`: how much the clocks' rates differ from true time at most: 0.005 is half a percent.
  * - `disorder`: how often a fiber is made to yield where it need not.
  * - `renews`: `false` = leases are not renewed.
- * - `push`: the server tells waiters when the lock may be free.
+ * - `push`: in this part of the histories the server tells waiters when the lock may be free.
+ * - `machine`: `"one"` = all processes run on one machine: it sleeps, and its wall clock is set, for all of them.
  * - `takeover`: `"observed"` = the server knows no time; contenders take over what was unchanged for its ttl.
  *
  * @category models
@@ -72,7 +106,8 @@ export interface Mix extends Readonly<Partial<Record<Kind, number>>> {
   readonly rate?: number | undefined
   readonly disorder?: number | undefined
   readonly renews?: boolean | undefined
-  readonly push?: boolean | undefined
+  readonly push?: number | undefined
+  readonly machine?: "one" | undefined
   readonly takeover?: "expired" | "observed" | undefined
 }
 
@@ -93,7 +128,10 @@ export const healedAt = 20_000
 const messageKinds: ReadonlyArray<MessageKind> = [
   ...["lostRequest", "lostReply", "resetBefore", "resetAfter", "slow", "late", "duplicate", "resent"] as const
 ]
-const processKinds: ReadonlyArray<ProcessKind> = ["pause", "suspend", "kill", "forward", "backward"]
+const processKinds: ReadonlyArray<ProcessKind> = ["pause", "suspend", "kill", "forward", "backward", "close"]
+const serverKinds: ReadonlyArray<ServerKind> = ["restart", "forget"]
+const operatorKinds: ReadonlyArray<OperatorKind> = ["drain", "break"]
+const timedKinds: ReadonlyArray<Kind> = [...processKinds, ...serverKinds, ...operatorKinds]
 const longest: Partial<Record<Kind, number>> = {
   slow: 200,
   late: 3 * ttl,
@@ -103,7 +141,11 @@ const longest: Partial<Record<Kind, number>> = {
   suspend: 3 * ttl,
   forward: 5 * ttl,
   backward: 5 * ttl,
-  interrupt: 900
+  interrupt: 900,
+  restart: 600,
+  forget: 600,
+  drain: 600,
+  break: 600
 }
 
 /**
@@ -138,11 +180,10 @@ export class Faults {
     return this.note(this.draw(["interrupt"], chance(this.seed, 4, process, call), process, call))
   }
 
-  /** What happens to processes, in the order of time; each is noted when it happens. */
-  ofProcesses(processes: number): ReadonlyArray<Fault> {
+  /** What happens to processes, to the server and by the operator, in the order of time; noted when it happens. */
+  ofTimes(processes: number): ReadonlyArray<Fault> {
     if (this.given !== undefined) {
-      const isOfProcess = (kind: Kind): boolean => processKinds.some((each) => each === kind)
-      return [...this.given.values()].filter(({ kind }) => isOfProcess(kind)).sort((a, b) => a.at - b.at)
+      return [...this.given.values()].filter(({ kind }) => timedKinds.includes(kind)).sort((a, b) => a.at - b.at)
     }
     const faults: Array<Fault> = []
     const next = chance(this.seed, 5)
@@ -153,8 +194,11 @@ export class Faults {
     const without = !isBoth || which >= 0.96 ? undefined : which < 0.48 ? "suspend" : "backward"
     for (let at = next() * 300; at < healedAt; at += 100 + next() * 400) {
       const process = Math.floor(next() * processes)
-      const fault = this.draw(processKinds, next, process, at)
-      if (fault !== undefined && fault.kind !== without) faults.push(fault)
+      const fault = this.draw(timedKinds, next, process, at)
+      if (fault === undefined || fault.kind === without) continue
+      if (isOf(serverKinds, fault.kind)) faults.push({ ...fault, process: ofServer })
+      else if (isOf(operatorKinds, fault.kind)) faults.push({ ...fault, process: ofOperator })
+      else faults.push(fault)
     }
     return faults
   }
@@ -182,8 +226,8 @@ export class Faults {
   }
 }
 
+const isOf = (kinds: ReadonlyArray<Kind>, kind: Kind): boolean => kinds.includes(kind)
+
 // Where a fault meets something; of each class, one thing happens at one place.
-const placeOf = (kind: Kind, process: number, at: number): string => {
-  const isOf = (kinds: ReadonlyArray<Kind>) => kinds.includes(kind)
-  return `${isOf(messageKinds) ? "message" : isOf(processKinds) ? "process" : "call"}/${process}/${at}`
-}
+const placeOf = (kind: Kind, process: number, at: number): string =>
+  `${isOf(messageKinds, kind) ? "message" : isOf(timedKinds, kind) ? "time" : "call"}/${process}/${at}`

@@ -33,6 +33,8 @@ export class Network {
   private readonly world: World
   private readonly faults: Faults
   private readonly seed: number
+  /** True time until which the server is away. */
+  downUntil = 0
 
   constructor(world: World, faults: Faults, seed: number) {
     this.world = world
@@ -51,17 +53,21 @@ export class Network {
       if (fault !== undefined && mayLeave(call, fault)) process.hampered++
       process.open++
       let over = false
+      const trouble = () => {
+        process.troubles++
+        if (call.operation === "acquire") process.isOut.add(call.key)
+      }
       const end = (effect: Effect.Effect<A, LockBackendError>, isOut: boolean) => {
         if (over) return
         over = true
         process.open--
-        process.isOut = isOut
-        if (isOut) process.troubles++
+        if (isOut) trouble()
+        else if (call.operation === "acquire") process.isOut.delete(call.key)
         resume(effect)
       }
       this.carry(fault, next, process, arrive, {
         answer: (reply, asOf) => {
-          if (!over && call.operation === "acquire") process.knowsAsOf = asOf
+          if (!over && call.operation === "acquire") process.knowsAsOf.set(call.key, asOf)
           end(Effect.succeed(reply), false)
         },
         cut: () => end(Effect.fail(connectionReset(call)), true)
@@ -70,8 +76,7 @@ export class Network {
         if (over) return
         over = true
         process.open--
-        process.isOut = true
-        process.troubles++
+        trouble()
       })
     })
   }
@@ -88,16 +93,18 @@ export class Network {
     fault: Fault | undefined,
     next: Chance,
     process: Process,
-    arrive: () => A,
+    serve: () => A,
     caller: { readonly answer: (reply: A, asOf: number) => void; readonly cut: () => void }
   ): void {
     const { world } = this
     const there = latency(next)
+    // A server that is away resets whatever comes.
+    const arrive = (): { readonly reply: A } | undefined => world.now < this.downUntil ? undefined : { reply: serve() }
     const deliver = (after: number, back = latency(next)) =>
       world.after(after, () => {
-        const reply = arrive()
+        const served = arrive()
         const asOf = world.now
-        world.after(back, () => caller.answer(reply, asOf), process)
+        world.after(back, () => served === undefined ? caller.cut() : caller.answer(served.reply, asOf), process)
       })
     switch (fault?.kind) {
       case "lostRequest":

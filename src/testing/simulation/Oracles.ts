@@ -6,10 +6,10 @@ import type * as Exit from "effect/Exit"
 import type { HeldLease } from "../../internal/heldLease.ts"
 import type { Instance } from "../../internal/instance.ts"
 import * as Lease from "../../Lease.ts"
-import type { LockBackendError, LockContended } from "../../LockError.ts"
+import type { InvalidLockRequest, LockBackendError, LockContended, LockLost } from "../../LockError.ts"
 import { ttl } from "./Faults.ts"
+import type { Truth } from "./Model.ts"
 import type { Process } from "./Process.ts"
-import type { Truth } from "./Server.ts"
 import type { World } from "./World.ts"
 
 /**
@@ -86,14 +86,16 @@ export class Oracles {
     otherWrites: 0
   }
   private readonly world: World
-  private readonly truth: () => Truth
-  /** The largest token that the fenced resource has seen, and the largest granted. */
-  private seen = 0
-  private granted = 0
+  private readonly truthOf: (key: string) => Truth
+  private readonly resources = new Map<string, Resource>()
+  /** Owner ids whose lock was taken from them, and until when they may not know it. */
+  private readonly overruled = new Map<string, number>()
+  /** Owner ids whose lock an operator wanted to break. */
+  private readonly named = new Set<string>()
 
-  constructor(world: World, truth: () => Truth) {
+  constructor(world: World, truthOf: (key: string) => Truth) {
     this.world = world
-    this.truth = truth
+    this.truthOf = truthOf
   }
 
   violated(oracle: Oracle, detail: string): void {
@@ -102,26 +104,66 @@ export class Oracles {
   }
 
   /** A write to a resource that refuses smaller tokens; `isTrusted` was read at this very moment. */
-  onWrite(ownerId: string, fence: number, isTrusted: boolean): void {
+  onWrite(key: string, ownerId: string, fence: number, isTrusted: boolean): void {
     this.world.note(`write ${ownerId} ${isTrusted ? "trusted" : "late"}`, fence)
     if (isTrusted) this.counts.trustedWrites++
     else this.counts.otherWrites++
-    const isAccepted = fence >= this.seen
-    if (isTrusted) {
-      const holder = this.truth().holder()
+    const resource = this.resourceOf(key)
+    const isAccepted = fence >= resource.seen
+    if (isTrusted && !(this.world.now <= (this.overruled.get(ownerId) ?? -1))) {
+      const holder = this.truthOf(key).holder()
       if (holder?.ownerId !== ownerId || holder.fence !== fence) {
         const who = holder === undefined ? "nobody has it" : `${holder.ownerId} has it with token ${holder.fence}`
         this.violated("trust", `${ownerId} trusted its lease with token ${fence}, but ${who}`)
       }
-      if (!isAccepted) this.violated("fence", `${ownerId} wrote with token ${fence} after ${this.seen} was seen`)
+      if (!isAccepted) this.violated("fence", `${ownerId} wrote with token ${fence} after ${resource.seen} was seen`)
     }
-    if (isAccepted) this.seen = fence
+    if (!isAccepted) return
+    if (fence === resource.seen && resource.seenOf !== ownerId) {
+      this.violated("fence", `${ownerId} and ${resource.seenOf} both wrote with token ${fence}`)
+    }
+    resource.seen = fence
+    resource.seenOf = ownerId
   }
 
   /** The server granted the lock. */
-  onGrant(ownerId: string, fence: number): void {
-    if (fence <= this.granted) this.violated("order", `${ownerId} was granted token ${fence} after ${this.granted}`)
-    this.granted = fence
+  onGrant(key: string, ownerId: string, fence: number): void {
+    const resource = this.resourceOf(key)
+    if (fence <= resource.granted) {
+      this.violated("order", `${ownerId} was granted token ${fence} after ${resource.granted}`)
+    }
+    resource.granted = fence
+  }
+
+  /**
+   * The lock was taken from `ownerId` without its knowledge: an operator broke it with `now`, or the server forgot it.
+   *
+   * A second holder may exist until the first learns of it, at the next renewal that is answered or at `until`, when its
+   * lease would have expired: as long it may trust what is not so, and the resource refuses what it writes. Only that is
+   * suspended: tokens grow, and nobody else is excused.
+   */
+  readonly onOverruled = (by: "operator" | "server", ownerId: string, until: number): void => {
+    if (by === "server" || this.named.has(ownerId)) this.overruled.set(ownerId, until)
+  }
+
+  /** An operator means to break the lock that `ownerId` has, and nobody else's. */
+  onBreak(ownerId: string): void {
+    this.named.add(ownerId)
+  }
+
+  /** `ownerId` was told that the lock is not its own any more. */
+  readonly onTold = (ownerId: string): void => {
+    const until = this.overruled.get(ownerId)
+    if (until !== undefined) this.overruled.set(ownerId, Math.min(until, this.world.now))
+  }
+
+  private resourceOf(key: string): Resource {
+    let resource = this.resources.get(key)
+    if (resource === undefined) {
+      resource = { seen: 0, seenOf: "", granted: 0 }
+      this.resources.set(key, resource)
+    }
+    return resource
   }
 
   /** A body that runs under `lease`; what is returned says that it has ended. */
@@ -149,17 +191,18 @@ export class Oracles {
   }
 
   /** A call has ended; what it tells must be so. `before` was noted at its start. */
-  onExit(process: Process, call: string, before: Before, exit: Exit.Exit<unknown, CallError>): void {
+  onExit(process: Process, call: Call, before: Before, exit: Exit.Exit<unknown, CallError>): void {
     const { counts } = this
+    const { isClosed, key, name } = call
     if (exit._tag === "Success") {
-      this.world.note(`${call} succeeded`)
+      this.world.note(`${name} succeeded`)
       return
     }
     const cause = exit.cause
     this.world.note(
-      `${call} ${cause.reasons.map((reason) => reason._tag === "Fail" ? reason.error._tag : reason._tag)}`
+      `${name} ${cause.reasons.map((reason) => reason._tag === "Fail" ? reason.error._tag : reason._tag)}`
     )
-    if (Cause.hasDies(cause)) this.violated("error", `${call} died: ${String(Cause.squash(cause))}`)
+    if (Cause.hasDies(cause)) this.violated("error", `${name} died: ${String(Cause.squash(cause))}`)
     const found = Cause.findErrorOption(cause)
     if (found._tag === "None") {
       counts.interrupted++
@@ -170,38 +213,71 @@ export class Oracles {
       counts.contended++
       // The last answer counts until there is another, also for who comes to wait behind the one who got it.
       const isOther = ({ from, ownerId, until }: { ownerId: string; from: number; until: number }) =>
-        !ownerId.startsWith(`${call}.`) && from <= this.world.now && until >= before.knowsAsOf
-      if (!this.truth().grants.some(isOther)) {
-        this.violated("error", `${call} was told of contention (${error.reason}), but nobody else had the lock`)
+        !ownerId.startsWith(`${name}.`) && from <= this.world.now && until >= before.knowsAsOf
+      if (!this.truthOf(key).grants.some(isOther)) {
+        this.violated("error", `${name} was told of contention (${error.reason}), but nobody else had the lock`)
       }
     } else if (error._tag === "LockBackendError") {
       counts.outages++
       // Neither an answer nor a trouble yet: "don't know" is all that there is to tell.
       const isUnderWay = error.reason._tag === "TimedOut" && process.open > 0
-      if (!before.isOut && process.troubles === before.troubles && !isUnderWay) {
-        this.violated("error", `${call} was told of an outage (${error.reason._tag}), but there was none`)
+      if (error.reason._tag === "Misconfigured") {
+        if (!isClosed) this.violated("error", `${name} was told that the backend is closed, but it was open`)
+      } else if (!before.isOut && process.troubles === before.troubles && !isUnderWay) {
+        this.violated("error", `${name} was told of an outage (${error.reason._tag}), but there was none`)
       }
     } else if (error._tag === "LockLost") {
       counts.lost++
+      if (error.reason === "BackendClosed" && !isClosed) {
+        this.violated("error", `${name} was told that the backend is closed, but it was open`)
+      }
     } else {
-      this.violated("error", `${call} failed with ${error._tag}`)
+      this.violated("error", `${name} failed with ${error._tag}`)
     }
   }
 
   /** What is left of a call, or of a whole process if `call` is `undefined`. */
-  onRest(oracle: "residue" | "rest", instance: Instance | undefined, call: string | undefined, when: string): void {
-    const isOf = (ownerId: string): boolean => call === undefined || ownerId.startsWith(`${call}.`)
+  onRest(
+    oracle: "residue" | "rest",
+    instance: Instance | undefined,
+    call: { readonly name: string; readonly key: string } | undefined,
+    when: string
+  ): void {
+    const isOf = (ownerId: string): boolean => call === undefined || ownerId.startsWith(`${call.name}.`)
     for (const lease of instance?.leases ?? []) {
       if (isOf(lease.ownerId)) this.violated(oracle, `the lease ${lease.ownerId} was left ${when}`)
     }
     if (call === undefined && instance !== undefined && instance.queues.size > 0) {
       this.violated(oracle, `a local queue was left ${when}`)
     }
-    const holder = this.truth().holder()
-    if (oracle === "residue" && holder !== undefined && isOf(holder.ownerId)) {
-      this.violated(oracle, `${holder.ownerId} still had the lock ${when}`)
+    if (call !== undefined) this.onNobody(call.key, isOf, when)
+  }
+
+  /** Nobody of those that are meant has the lock. */
+  onNobody(key: string, isMeant: (ownerId: string) => boolean, when: string): void {
+    const truth = this.truthOf(key)
+    const holder = truth.occupant === undefined ? truth.holder() : truth.occupant()
+    if (holder !== undefined && isMeant(holder.ownerId)) {
+      this.violated("residue", `${holder.ownerId} still had the lock ${when}`)
     }
   }
+
+  /** Nothing runs in a process whose callers have ended: neither its fibers, nor the keeper of leases that are gone. */
+  onCensus(process: Process, isMeant: (kind: "keeper" | "fiber") => boolean, when: string): void {
+    for (const kind of process.alive.filter(isMeant)) {
+      this.violated(
+        "rest",
+        `a ${kind === "keeper" ? "fiber of the keeper" : "fiber"} of process ${process.id} was left ${when}`
+      )
+    }
+  }
+}
+
+/** What a lock protects: the largest token that it has seen, whose that was, and the largest granted. */
+interface Resource {
+  seen: number
+  seenOf: string
+  granted: number
 }
 
 /**
@@ -209,7 +285,18 @@ export class Oracles {
  *
  * @category models
  */
-export type CallError = LockContended | LockBackendError | { readonly _tag: "LockLost" | "InvalidLockRequest" }
+export type CallError = LockContended | LockBackendError | LockLost | InvalidLockRequest
+
+/**
+ * A call that has ended; `isClosed`: its backend was closed meanwhile.
+ *
+ * @category models
+ */
+export interface Call {
+  readonly name: string
+  readonly key: string
+  readonly isClosed: boolean
+}
 
 /**
  * How things stood when a call began.

@@ -6,6 +6,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as Random from "effect/Random"
 import * as References from "effect/References"
 import * as Scheduler from "effect/Scheduler"
@@ -30,16 +31,18 @@ export class Process implements Runner {
   dead = false
   paused = false
   resumeAt = 0
+  /** Every fiber that has run in it. */
+  readonly fibers = new Set<Fiber.Fiber<unknown, unknown>>()
   /** Requests sent so far, requests under way, and what went wrong that a caller may rightly call an outage. */
   sent = 0
   open = 0
   troubles = 0
-  /** When the server said what the process last heard of the lock. */
-  knowsAsOf = 0
+  /** When the server said what the process last heard of a lock. */
+  readonly knowsAsOf = new Map<string, number>()
   /** Faults after which something may rightly be left until its ttl ends. */
   hampered = 0
-  /** Whether the last request was not answered. */
-  isOut = false
+  /** The locks whose last try was not answered. */
+  readonly isOut = new Set<string>()
   private readonly world: World
   /** How much faster than true time its clocks run. */
   private readonly rate: number
@@ -65,6 +68,17 @@ export class Process implements Runner {
     return this.world.now - this.pausedFor
   }
 
+  /** The fibers that have not ended, in words. */
+  get alive(): ReadonlyArray<"keeper" | "fiber"> {
+    const alive: Array<"keeper" | "fiber"> = []
+    for (const fiber of this.fibers) {
+      if (fiber.pollUnsafe() !== undefined) this.fibers.delete(fiber)
+      // The keeper's have a clock and a scheduler, and nothing else of the process.
+      else alive.push(fiber.context.mapUnsafe.has(Random.Random.key) ? "fiber" : "keeper")
+    }
+    return alive
+  }
+
   /** Stands still for `millis`, as under SIGSTOP; `asleep`: the whole machine does, and its monotonic clock too. */
   pause(millis: number, asleep: boolean): void {
     if (this.paused || this.dead) return
@@ -82,6 +96,11 @@ export class Process implements Runner {
   setWall(millis: number): void {
     this.troubles++
     this.wallOffset += millis
+  }
+
+  /** Its wall clock is that of `other`, on whose machine it starts. */
+  startBeside(other: Process): void {
+    this.wallOffset = other.wallOffset
   }
 
   /** Ends it, as kill -9 does. */
@@ -104,7 +123,11 @@ export class Process implements Runner {
     return {
       executionMode: "sync",
       makeDispatcher: () => dispatcher,
-      shouldYield: (fiber) => fiber.currentOpCount > mostOperations || this.world.yields()
+      shouldYield: (fiber) => {
+        // The first operation after it was resumed, of every fiber that there is.
+        if (fiber.currentOpCount === 1) this.fibers.add(fiber)
+        return fiber.currentOpCount > mostOperations || this.world.yields()
+      }
     }
   }
 

@@ -7,11 +7,12 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Lease from "../../Lease.ts"
-import type * as LockBackend from "../../LockBackend.ts"
+import * as LockBackend from "../../LockBackend.ts"
 import type { LockBackendError } from "../../LockError.ts"
+import type { Grant, Model, Surroundings, Truth } from "./Model.ts"
 import { backendName, type Network } from "./Network.ts"
 import type { Process } from "./Process.ts"
-import { capabilities, type Grant, type GrantOracles, type Truth } from "./Server.ts"
+import { capabilities, type GrantOracles } from "./Server.ts"
 import type { World } from "./World.ts"
 
 /**
@@ -21,13 +22,15 @@ import type { World } from "./World.ts"
  */
 export class Register implements Truth {
   readonly grants: Array<Grant> = []
+  private readonly key: string
   private readonly world: World
   private readonly oracles: GrantOracles
   private record: Grant | undefined
   private version = 0
   private readonly dead = new Set<string>()
 
-  constructor(world: World, oracles: GrantOracles) {
+  constructor(key: string, world: World, oracles: GrantOracles) {
+    this.key = key
     this.world = world
     this.oracles = oracles
   }
@@ -48,7 +51,7 @@ export class Register implements Truth {
     const record = { ownerId, fence, expiresAt: Infinity, from: this.world.now, until: Infinity }
     this.record = record
     this.grants.push(record)
-    this.oracles.onGrant(ownerId, fence)
+    this.oracles.onGrant(this.key, ownerId, fence)
     this.world.note(`register taken by ${ownerId}`, fence)
     return record
   }
@@ -85,16 +88,32 @@ interface Sighting {
 }
 
 /**
- * The port to `register`, as one process has it.
+ * A register for each lock.
  *
  * @category constructors
  */
-export const observerOf = (
-  register: Register,
+export const registersOf = ({ network, oracles, world }: Surroundings): Model => {
+  const registers = new Map<string, Register>()
+  const registerOf = (key: string): Register => {
+    let register = registers.get(key)
+    if (register === undefined) {
+      register = new Register(key, world, oracles)
+      registers.set(key, register)
+    }
+    return register
+  }
+  return {
+    truthOf: registerOf,
+    open: (process) => LockBackend.LockBackend.make(observerOf(registerOf, network, process))
+  }
+}
+
+const observerOf = (
+  registerOf: (key: string) => Register,
   network: Network,
   process: Process
 ): LockBackend.Implementation => {
-  let sighting: Sighting | undefined
+  const sightings = new Map<string, Sighting>()
   const send = <A>(operation: LockBackendError["operation"], key: string, arrive: () => A) =>
     network.send(process, { operation, key }, arrive)
 
@@ -111,6 +130,7 @@ export const observerOf = (
   })
   const tryAcquire = (request: LockBackend.AcquireRequest, clock: Clock.Clock) => {
     const { key, ownerId } = request
+    const register = registerOf(key)
     const ttl = Duration.toMillis(request.ttl)
     const take = (record: Grant | undefined, version: number) =>
       Effect.map(
@@ -126,7 +146,11 @@ export const observerOf = (
           (isOurs) => isOurs ? acquired(request, record.fence) : held(undefined, ttl)
         )
       }
-      if (sighting?.version !== version) sighting = { version, since: Lease.stamp(clock) }
+      let sighting = sightings.get(key)
+      if (sighting?.version !== version) {
+        sighting = { version, since: Lease.stamp(clock) }
+        sightings.set(key, sighting)
+      }
       const left = ttl - Lease.elapsedForTakeover(sighting.since, sentAt)
       return left > 0 ? Effect.succeed(held(record, left)) : take(record, version)
     })
@@ -138,14 +162,14 @@ export const observerOf = (
     tryAcquire: (request) => Effect.suspend(() => tryAcquire(request, process.clock)),
     renew: ({ handle, key, ownerId, ttl }) =>
       Effect.map(
-        send("renew", key, () => register.touch(ownerId, Number(handle))),
+        send("renew", key, () => registerOf(key).touch(ownerId, Number(handle))),
         (isOurs): LockBackend.Renewed | LockBackend.Lost =>
           isOurs ? { _tag: "Renewed", handle, grantedTtl: ttl } : { _tag: "Lost", reason: "Taken" }
       ),
-    release: ({ handle, key, ownerId }) => send("release", key, () => register.drop(ownerId, handle)),
+    release: ({ handle, key, ownerId }) => send("release", key, () => registerOf(key).drop(ownerId, handle)),
     inspect: ({ key }) =>
       send("inspect", key, () => {
-        const record = register.holder()
+        const record = registerOf(key).holder()
         return record === undefined ? [] : [describe(record)]
       })
   }

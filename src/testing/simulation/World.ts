@@ -94,11 +94,14 @@ export class World {
   private strokes: ReadonlyArray<Stroke> = []
   private struck = 0
   private order = 0
+  /** Operations until a fiber is made to yield again. */
+  private untilYield: number
 
   constructor(seed: number, options: { readonly disorder: number; readonly keepHistory: boolean }) {
     this.chance = chance(seed, 1)
     this.disorder = options.disorder
     this.history = options.keepHistory ? [] : undefined
+    this.untilYield = this.drawYield()
   }
 
   /** Lets `run` happen in `millis`. */
@@ -125,7 +128,9 @@ export class World {
 
   /** Whether a fiber is made to yield here. */
   yields(): boolean {
-    return this.disorder > 0 && this.chance() < this.disorder
+    if (--this.untilYield >= 0) return false
+    this.untilYield = this.drawYield()
+    return true
   }
 
   /** Runs until nothing is left to happen; `false` if that takes more than `mostSteps`. */
@@ -152,6 +157,11 @@ export class World {
       timer.run()
     }
     return false
+  }
+
+  // How many tosses of a coin it takes: one draw instead of one for every operation.
+  private drawYield(): number {
+    return this.disorder > 0 ? Math.floor(Math.log(1 - this.chance()) / Math.log(1 - this.disorder)) : Infinity
   }
 
   private strike(until: number): boolean {

@@ -266,7 +266,7 @@ describe("at most one process trusts the lock, in every order of", () => {
         // Who deletes it takes the lock away from whoever has it, as who breaks it does.
         happen: () => {
           deleted = true
-          world.directories.delete(directory)
+          world.disk.directories.delete(directory)
           world.trusts.clear()
           world.pass(1)
         }

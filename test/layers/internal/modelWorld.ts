@@ -2,7 +2,7 @@
  * A model of one machine: a file system in memory whose every step waits to be chosen, clocks that are moved by hand,
  * and processes that can die between any two steps. The code under test is the real one.
  */
-import { ByteSize, Clock, Duration, Effect, FileSystem, Option, type Path, PlatformError, Scheduler } from "effect"
+import { Clock, Duration, Effect, type FileSystem, Option, type Path, PlatformError, Scheduler } from "effect"
 import * as Chain from "../../../src/layers/internal/fileChain.ts"
 import * as FileGrant from "../../../src/layers/internal/fileGrant.ts"
 import type { FileStore } from "../../../src/layers/internal/fileStore.ts"
@@ -10,7 +10,7 @@ import * as OwnerTurns from "../../../src/layers/internal/ownerTurns.ts"
 import * as Sightings from "../../../src/layers/internal/sightings.ts"
 import * as Tombstones from "../../../src/layers/internal/tombstones.ts"
 import * as Lease from "../../../src/Lease.ts"
-type FileNode = { readonly content: string; mtime: number }
+import { type Answer, Disk, fileSystemOf, missing } from "./modelDisk.ts"
 
 /** Trust that a process has in a lease, and the token it got with it. */
 interface Trust {
@@ -21,8 +21,6 @@ interface Trust {
   trusted: number
 }
 
-type Answer<A> = A | PlatformError.PlatformError
-
 export const ttl = 1000
 export const directory = "/r/n-/l-k"
 
@@ -30,7 +28,7 @@ export const directory = "/r/n-/l-k"
 export class Violation extends Error {}
 
 export class World {
-  readonly directories = new Map<string, Map<string, FileNode>>([["/r/tmp", new Map()], ["/r/n-", new Map()]])
+  readonly disk = new Disk(1)
   readonly pending = new Map<string, { readonly name: string; readonly run: () => void }>()
   readonly dead = new Set<string>()
   readonly trusts = new Map<string, Trust>()
@@ -40,6 +38,10 @@ export class World {
   monotonic = 5_000_000
   /** The first thing that went wrong. */
   wrong: string | undefined
+
+  constructor() {
+    for (const each of ["/r/tmp", "/r/n-"]) this.disk.makeDirectory(each)
+  }
 
   // ---------------------------------------------------------------------------
   // time and trust
@@ -124,24 +126,11 @@ export class World {
   // the file system
   // ---------------------------------------------------------------------------
 
-  put(path: string, content: string, mtime: number): void {
-    const [parent, name] = split(path)
-    const entries = this.directories.get(parent) ?? new Map<string, FileNode>()
-    this.directories.set(parent, entries)
-    entries.set(name, { content, mtime })
-  }
-
   names(path = directory): ReadonlyArray<string> {
-    return [...this.directories.get(path)?.keys() ?? []].sort()
-  }
-
-  private at(path: string): FileNode | undefined {
-    const [parent, name] = split(path)
-    return this.directories.get(parent)?.get(name)
+    return this.disk.names(path)
   }
 
   private fileSystem(process: string): FileSystem.FileSystem {
-    // What goes wrong is an answer, like any other.
     const shared = <A>(method: string, path: string, run: () => Answer<A>) =>
       Effect.callback<A, PlatformError.PlatformError>((resume) => {
         this.pending.set(process, {
@@ -158,68 +147,18 @@ export class World {
         const result = run()
         return PlatformError.isPlatformError(result) ? Effect.fail(result) : Effect.succeed(result)
       })
-    const isOwn = (path: string) => path.startsWith("/r/tmp/")
-    const on = <A>(method: string, path: string, run: () => Answer<A>) =>
-      isOwn(path) ? own(run) : shared(method, path, run)
-    return FileSystem.makeNoop({
-      readDirectory: (path) => shared("list", path, () => this.directories.has(path) ? [...this.names(path)] : missing),
-      stat: (path) => on("stat", path, () => infoOf(this.at(path))),
-      open: (path) =>
-        on("open", path, () => {
-          const node = this.at(path)
-          if (node === undefined) return missing
-          return {
-            stat: shared("fstat", path, () => infoOf(node)),
-            readAlloc: () => Effect.succeed(Option.some(new TextEncoder().encode(node.content)))
-          } as unknown as FileSystem.File
-        }),
-      writeFileString: (path, content) =>
-        on("write", path, () => {
-          if (!this.directories.has(split(path)[0])) return missing
-          if (this.at(path) !== undefined) return exists
-          return this.put(path, content, this.wall)
-        }),
-      makeDirectory: (path) =>
-        own(() => {
-          this.directories.set(path, new Map())
-        }),
-      utimes: (path, _, mtime) =>
-        on("utimes", `${path} ${mtime === 0 ? "0" : "now"}`, () => {
-          const node = this.at(path)
-          if (node === undefined) return missing
-          node.mtime = mtime === 0 ? 0 : Math.floor(Number(mtime) * 1000)
-          return done
-        }),
-      link: (from, to) =>
-        shared("link", to, () => {
-          const [parent, name] = split(to)
-          const node = this.at(from)
-          const entries = this.directories.get(parent)
-          if (node === undefined || entries === undefined) return missing
-          if (entries.has(name)) return exists
-          entries.set(name, node)
-          return done
-        }),
-      rename: (from, to) =>
-        shared("rename", to, () => {
-          const entries = this.directories.get(from)
-          if (entries === undefined) return missing
-          if ((this.directories.get(to)?.size ?? 0) > 0) return notEmpty
-          this.directories.delete(from)
-          this.directories.set(to, entries)
-          return done
-        }),
-      remove: (path) =>
-        on("remove", path, () => {
-          const [parent, name] = split(path)
-          return this.directories.delete(path) || this.directories.get(parent)?.delete(name) === true ? done : missing
-        }),
-      readFileString: (path) =>
-        shared("proc", path, () => {
-          const name = path.split("/")[2]!
-          return this.dead.has(nameOf(Number(name))) ? missing : `${name} (node) S ${"0 ".repeat(18)}77 0`
-        })
-    })
+    return fileSystemOf(
+      this.disk,
+      (method, path, run) => path.startsWith("/r/tmp/") ? own(run) : shared(method, path, run),
+      () => this.wall,
+      {
+        readFileString: (path) =>
+          shared("proc", path, () => {
+            const name = path.split("/")[2]!
+            return this.dead.has(nameOf(Number(name))) ? missing : `${name} (node) S ${"0 ".repeat(18)}77 0`
+          })
+      }
+    )
   }
 }
 
@@ -332,21 +271,3 @@ export class Process {
 const identity = { host: "host", bootId: "boot", pidNs: "ns", startTime: "77" }
 const pidOf = (name: string): number => 1000 + name.charCodeAt(0)
 const nameOf = (pid: number): string => String.fromCharCode(pid - 1000)
-
-const split = (path: string): readonly [string, string] => {
-  const at = path.lastIndexOf("/")
-  return [path.slice(0, at), path.slice(at + 1)]
-}
-
-const done: void = undefined
-
-const failure = (_tag: PlatformError.SystemErrorTag, code: string) =>
-  PlatformError.systemError({ _tag, module: "FileSystem", method: "model", cause: { code } })
-const missing = failure("NotFound", "ENOENT")
-const exists = failure("AlreadyExists", "EEXIST")
-const notEmpty = failure("Unknown", "ENOTEMPTY")
-
-const infoOf = (node: FileNode | undefined): FileSystem.File.Info | PlatformError.PlatformError =>
-  node === undefined
-    ? missing
-    : { type: "File", mtime: Option.some(new Date(node.mtime)), size: ByteSize.bytes(1) } as FileSystem.File.Info
