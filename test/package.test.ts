@@ -131,7 +131,9 @@ describe("the package, with every driver", () => {
     compile(subpaths().map(([subpath]) => subpath), "all.ts"))
 })
 
-const withoutDriver = ["Etcd", "File", "Gcs", "Kubernetes", "Memcached", "Memory"].map((name) => `effect-lock/layers/${name}`)
+const withoutDriver = ["Etcd", "File", "Gcs", "Kubernetes", "Memcached", "Memory"].map((name) =>
+  `effect-lock/layers/${name}`
+)
 
 /** A strict project that imports all of these. */
 const compile = async (entries: ReadonlyArray<string>, file: string) => {
