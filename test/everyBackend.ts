@@ -7,6 +7,7 @@ import { Duration, Effect, Layer, type Scope } from "effect"
 import type { LockBackend, LockBackendError } from "effect-lock"
 import * as Etcd from "effect-lock/layers/Etcd"
 import * as File from "effect-lock/layers/File"
+import * as Gcs from "effect-lock/layers/Gcs"
 import * as Kubernetes from "effect-lock/layers/Kubernetes"
 import * as Memcached from "effect-lock/layers/Memcached"
 import * as Memory from "effect-lock/layers/Memory"
@@ -16,6 +17,7 @@ import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
 import { etcdServer } from "./servers/EtcdServer.ts"
+import { GcsServer } from "./servers/GcsServer.ts"
 import { kubernetesServer } from "./servers/KubernetesServer.ts"
 import { memcachedServer } from "./servers/MemcachedServer.ts"
 import { redisServer } from "./servers/RedisServer.ts"
@@ -34,6 +36,8 @@ export interface BackendUnderTest {
   /** A lease whose end can be waited for, and how much later it may be seen to end. */
   readonly ttl: Duration.Duration
   readonly slack: Duration.Duration
+  /** Which version of the server it is; asked of the program. */
+  readonly version: ReadonlyArray<string> | string
 }
 
 export const backends: ReadonlyArray<BackendUnderTest> = [
@@ -45,7 +49,8 @@ export const backends: ReadonlyArray<BackendUnderTest> = [
       return (namespace) => Memory.make({ namespace, store })
     }),
     ttl: Duration.seconds(1),
-    slack: Duration.seconds(1)
+    slack: Duration.seconds(1),
+    version: "in this process"
   },
   {
     name: "file",
@@ -56,24 +61,28 @@ export const backends: ReadonlyArray<BackendUnderTest> = [
       return (namespace) => Effect.provideContext(File.make({ directory, namespace }), platform)
     }),
     ttl: Duration.seconds(1),
-    slack: Duration.seconds(2)
+    slack: Duration.seconds(2),
+    version: "the file system of this machine"
   },
   {
     name: "redis",
     program: "redis-server",
     start: Effect.map(redisServer(), ({ url }): Make => (namespace) => Redis.make({ url, namespace })),
     ttl: Duration.seconds(1),
-    slack: Duration.seconds(2)
+    slack: Duration.seconds(2),
+    version: ["redis-server", "--version"]
   },
   {
     name: "redlock",
     program: "redis-server",
     start: Effect.map(
       Effect.all([redisServer(), redisServer(), redisServer()], { concurrency: "unbounded" }),
-      (servers): Make => (namespace) => Redlock.make({ nodes: servers.map(({ url }) => ({ url })), namespace })
+      (servers): Make => (namespace) => // They were started a moment ago, and have nothing to have forgotten.
+        Redlock.make({ nodes: servers.map(({ url }) => url), namespace, restartGuard: false })
     ),
     ttl: Duration.seconds(2),
-    slack: Duration.seconds(2)
+    slack: Duration.seconds(2),
+    version: ["redis-server", "--version"]
   },
   {
     name: "etcd",
@@ -84,7 +93,8 @@ export const backends: ReadonlyArray<BackendUnderTest> = [
       return (namespace) => Effect.provideContext(Etcd.make({ endpoints: [url], namespace }), client)
     }),
     ttl: Duration.seconds(5),
-    slack: Duration.seconds(4)
+    slack: Duration.seconds(4),
+    version: ["etcd", "--version"]
   },
   {
     name: "memcached",
@@ -94,7 +104,21 @@ export const backends: ReadonlyArray<BackendUnderTest> = [
       ({ port }): Make => (namespace) => Memcached.make({ host: "127.0.0.1", port, namespace })
     ),
     ttl: Duration.seconds(2),
-    slack: Duration.seconds(4)
+    slack: Duration.seconds(4),
+    version: ["memcached", "--version"]
+  },
+  {
+    name: "gcs",
+    program: undefined,
+    start: Effect.gen(function*() {
+      const client = yield* Layer.build(NodeHttpClient.layerUndici)
+      const endpoint = yield* new GcsServer().listen
+      return (namespace) =>
+        Effect.provideContext(Gcs.make({ bucket: "locks", endpoint, namespace, expiry: "serverDate" }), client)
+    }),
+    ttl: Duration.seconds(10),
+    slack: Duration.seconds(5),
+    version: "a server in this process"
   },
   {
     name: "kubernetes",
@@ -107,7 +131,8 @@ export const backends: ReadonlyArray<BackendUnderTest> = [
     }),
     ttl: Duration.seconds(5),
     // Whoever comes to an expired lock looks at it for a whole ttl before it believes that.
-    slack: Duration.seconds(12)
+    slack: Duration.seconds(12),
+    version: "an API server in this process"
   }
 ]
 

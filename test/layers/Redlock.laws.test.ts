@@ -16,7 +16,7 @@ describe.skipIf(!isInstalled("redis-server"))("five masters", async () => {
     )
   )
   const make = (namespace = "") =>
-    Redlock.make({ nodes: servers.map(({ url }) => url), namespace, restartGuard: false, perNodeTimeout: "1 second" })
+    Redlock.make({ nodes: servers.map(({ url }) => url), namespace, restartGuard: false, perNodeTimeout: "4 seconds" })
 
   await testLaws(
     "Redlock",
@@ -32,6 +32,7 @@ describe.skipIf(!isInstalled("redis-server"))("five masters", async () => {
         withNamespace: make,
         ttl: Duration.seconds(2),
         expirySlack: Duration.seconds(1),
+        budget: Duration.seconds(15),
         contenders: 12,
         acquisitions: 100,
         positions: 60

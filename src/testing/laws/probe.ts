@@ -86,9 +86,12 @@ export class Probe {
     return ok ? Effect.void : this.fail(expected, found)
   }
 
-  /** A failing backend breaks whatever law is asked: every law expects an answer. */
-  answer<A, R>(self: Effect.Effect<A, LockBackendError, R>): Effect.Effect<A, LawViolation, R> {
-    return Effect.catch(self, (error) => this.fail("an answer", error.message, error))
+  /** A failing backend breaks whatever law is asked: every law expects an answer. One that is slow may be asked again. */
+  answer<A, R>(self: Effect.Effect<A, LockBackendError, R>): Effect.Effect<A, Problem, R> {
+    return Effect.catch(self, (error): Check<never> => {
+      if (error.reason._tag === "TimedOut") return Effect.fail(new Inconclusive({ expected: error.message }))
+      return this.fail("an answer", error.message, error)
+    })
   }
 
   attempt(service: Service, key: string, ask: Ask = {}): Check<Attempt> {
@@ -213,12 +216,10 @@ export class Probe {
     why: string,
     ask: { handle?: string; ownerId?: string } = {}
   ): Check {
-    return Effect.flatMap(this.renew(service, grant, ask), (reply) =>
-      this.expect(
-        reply._tag === "Lost" && reasons.includes(reply.reason),
-        `Lost(${reasons.join(" or ")}) (${why})`,
-        describe(reply)
-      ))
+    return Effect.flatMap(this.renew(service, grant, ask), (reply) => {
+      const isLost = reply._tag === "Lost" && reasons.includes(reply.reason)
+      return this.expect(isLost, `Lost(${reasons.join(" or ")}) (${why})`, describe(reply))
+    })
   }
 
   release(
@@ -253,7 +254,7 @@ export class Probe {
     )
   }
 
-  awaitTurn(service: Service, key: string, ownerId: string): Effect.Effect<void, LawViolation> {
+  awaitTurn(service: Service, key: string, ownerId: string): Check {
     return service.awaitTurn === undefined
       ? this.fail("awaitTurn", "nothing")
       : this.answer(service.awaitTurn({ key, ownerId }))
@@ -263,7 +264,7 @@ export class Probe {
   waiter(
     service: Service,
     key: string
-  ): Check<{ readonly ownerId: string; readonly turn: Effect.Effect<void, LawViolation> }> {
+  ): Check<{ readonly ownerId: string; readonly turn: Check }> {
     return Effect.gen({ self: this }, function*() {
       const ownerId = yield* freshOwnerId
       yield* this.refusal(service, key, { ownerId, willWait: true })
