@@ -11,7 +11,8 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     pool: "forks",
-    maxWorkers: 2,
+    // One more than the cores of a small machine: many files wait for servers most of their time.
+    maxWorkers: 3,
     // Of tests that say they may run side by side; they mostly wait for servers.
     maxConcurrency: 12,
     // What is not bundled by vitest is resolved by Node itself.

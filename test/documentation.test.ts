@@ -26,14 +26,13 @@ describe("the documentation", () => {
     assert.includeMembers(languages, ["ts", "sh"])
   })
 
-  for (const file of ["README.md", ...filesIn("docs", ".md", true)]) {
-    if (!existsSync(path.join(root, file))) continue
-    it(`the code of ${file} works`, async () =>
-      assert.deepStrictEqual(await complaintsAbout(blocksOf(file, read(file))), []))
-  }
-
-  it("the code in doc comments works", async () => {
-    const blocks = filesIn("src", ".ts", true).flatMap((file) => blocksOfComments(parse(file, read(file))))
+  // All in one go: each complaint names its page and line, and one compilation for each page would take a minute.
+  it("the code of every page and doc comment works", async () => {
+    const pages = ["README.md", "SECURITY.md", "bench/README.md", ...filesIn("docs", ".md", true)]
+    const blocks = [
+      ...pages.filter((file) => existsSync(path.join(root, file))).flatMap((file) => blocksOf(file, read(file))),
+      ...filesIn("src", ".ts", true).flatMap((file) => blocksOfComments(parse(file, read(file))))
+    ]
     assert.deepStrictEqual(await complaintsAbout(blocks), [])
   })
 

@@ -763,4 +763,4 @@ const environment = Effect.gen(function*() {
   })
 })
 
-await testLaws("File keeps the laws", environment)
+await testLaws("File keeps the laws", environment, { concurrent: true })

@@ -50,13 +50,16 @@ export const toBackendError =
       reason: failure._tag === "EtcdStatus" ? reasonOf(failure) : failure
     })
 
-/** What an answer that is no success says; a body that is not etcd's is told by its status alone. */
-export const statusOf = (status: number, body: string): EtcdFailure => {
+/**
+ * What an answer that is no success says, without the `secrets` if it quotes them; a body that is not etcd's is told by
+ * its status alone.
+ */
+export const statusOf = (status: number, body: string, secrets: ReadonlyArray<string> = []): EtcdFailure => {
   const said = decodeError(body)
   if (Option.isSome(said)) {
     const nested = typeof said.value.error === "object" ? said.value.error : said.value
     const number = nested.code ?? nested.grpc_code
-    if (number !== undefined) return new EtcdStatus({ code: number, message: plain(nested.message ?? "") })
+    if (number !== undefined) return new EtcdStatus({ code: number, message: plain(nested.message ?? "", secrets) })
   }
   if (status === 404 || status === 405) {
     const detail = "there is no etcd v3 JSON gateway at this endpoint: it takes etcd 3.4 or newer, with "
@@ -107,7 +110,9 @@ const decodeError = Schema.decodeUnknownOption(
   )
 )
 
-const plain = (text: string): string => text.replace(/\p{Cc}/gu, " ").slice(0, 200)
+const plain = (text: string, secrets: ReadonlyArray<string>): string =>
+  secrets.filter((secret) => secret !== "").reduce((said, secret) => said.replaceAll(secret, "<redacted>"), text)
+    .replace(/\p{Cc}/gu, " ").slice(0, 200)
 
 const reasonOf = ({ code: number, message }: EtcdStatus): BackendReason => {
   switch (number) {

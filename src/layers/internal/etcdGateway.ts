@@ -19,6 +19,7 @@ import * as Schema from "effect/Schema"
 import * as Semaphore from "effect/Semaphore"
 import { Misconfigured, Protocol, TimedOut, Unauthorized } from "../../LockError.ts"
 import { code, type EtcdFailure, isStaleLogin, isStatus, isTransient, statusOf } from "./etcdFailure.ts"
+import { Revision } from "./etcdRecord.ts"
 import { exchange } from "./httpExchange.ts"
 
 /** Where etcd is, and what is known of it. */
@@ -65,7 +66,7 @@ export const limitsOf = (budget: Duration.Duration): Effect.Effect<Limits> =>
 /** Of every answer: whose it is, and in which term of which leader it was given. */
 export const Header = Schema.Struct({
   cluster_id: Schema.optionalKey(Schema.String),
-  revision: Schema.optionalKey(Schema.String),
+  revision: Schema.optionalKey(Revision),
   raft_term: Schema.optionalKey(Schema.String)
 })
 
@@ -100,6 +101,12 @@ export const loginOf = (gateway: Gateway, limits: Limits): Effect.Effect<string 
   gateway.auth === undefined || gateway.token !== undefined
     ? Effect.succeed(gateway.token)
     : login(gateway, limits, undefined)
+
+/** What no error may show, even if an answer quotes it: something before etcd may repeat what it was sent. */
+export const secretsOf = ({ auth }: Gateway, token: string | undefined): ReadonlyArray<string> => [
+  ...(token === undefined ? [] : [token]),
+  ...(auth === undefined ? [] : [Redacted.value(auth.password)])
+]
 
 /** The login that was used is not good any more. */
 export const forgetLogin = (gateway: Gateway, token: string | undefined): void => {
@@ -185,7 +192,7 @@ const once = <A>(
     (answer): Effect.Effect<A, EtcdFailure> => {
       const ok = answer.status === 200 ? decode(answer.body) : Option.none()
       if (Option.isSome(ok)) return Effect.succeed(ok.value)
-      const failure = statusOf(answer.status, answer.body)
+      const failure = statusOf(answer.status, answer.body, secretsOf(gateway, message.token))
       return Effect.fail(
         failure._tag === "Protocol" ? new Protocol({ detail: `${message.path}: ${failure.detail}` }) : failure
       )

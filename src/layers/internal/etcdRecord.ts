@@ -55,11 +55,14 @@ export const endOfPrefix = (prefix: string): string => {
   return Base64.encode(bytes)
 }
 
+/** A revision: 63 bits, as text. Longer digits are not etcd's, and would take seconds to read. */
+export const Revision = Schema.String.check(Schema.isPattern(/^\d{1,19}$/))
+
 /** A key as etcd shows it: bytes in base64, 64-bit numbers as text, zeros left out. */
 export const KeyValue = Schema.Struct({
   key: Schema.String,
   value: Schema.optionalKey(Schema.String),
-  create_revision: Schema.String.check(Schema.isPattern(/^\d+$/)),
+  create_revision: Revision,
   lease: Schema.optionalKey(Schema.String)
 })
 

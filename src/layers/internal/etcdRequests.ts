@@ -192,7 +192,7 @@ const isThere = (failure: EtcdFailure): boolean =>
 
 const { decodeUnknownOption, fromJsonString, optionalKey, Struct } = Schema
 const kvs = optionalKey(Schema.Array(KeyValue))
-const int64 = Schema.String.check(Schema.isPattern(/^-?\d+$/))
+const int64 = Schema.String.check(Schema.isPattern(/^-?\d{1,19}$/))
 
 const decodeNothing = decodeUnknownOption(fromJsonString(Struct({ header: Header })))
 const decodeGrant = decodeUnknownOption(fromJsonString(Struct({ header: Header, TTL: int64 })))

@@ -9,9 +9,19 @@ import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import { Protocol, Unreachable } from "../../LockError.ts"
 import { code, type EtcdFailure, EtcdStatus, isStaleLogin, isTransient, statusOf } from "./etcdFailure.ts"
-import { forgetLogin, type Gateway, Header, leave, limitsOf, loginOf, longestAttempt, request } from "./etcdGateway.ts"
+import {
+  forgetLogin,
+  type Gateway,
+  Header,
+  leave,
+  limitsOf,
+  loginOf,
+  longestAttempt,
+  request,
+  secretsOf
+} from "./etcdGateway.ts"
 import * as Requests from "./etcdRequests.ts"
-import { open } from "./httpExchange.ts"
+import { longestBody, open } from "./httpExchange.ts"
 
 /** How long one watch is believed, in milliseconds: the member that serves it may have been cut off. */
 export const longestWatch = 60_000
@@ -64,13 +74,15 @@ const watch = (
       orElse: () => Effect.fail(new Unreachable({ detail: "the watch was not opened in time" }))
     })
   )
-  return Effect.flatMap(opened, ({ bytes, status }) =>
-    status === 200
+  const secrets = secretsOf(gateway, token)
+  return Effect.flatMap(opened, ({ bytes: all, status }) => {
+    const bytes = bounded(all)
+    return status === 200
       ? bytes.pipe(
         Stream.decodeText,
         Stream.splitLines,
         Stream.filter((line) => line.trim() !== ""),
-        Stream.mapEffect(endOf),
+        Stream.mapEffect((line) => endOf(line, secrets)),
         Stream.filter((end) => end !== undefined),
         Stream.runHead,
         Effect.flatMap((end) =>
@@ -79,13 +91,29 @@ const watch = (
             : Effect.fail<EtcdFailure>(new Unreachable({ detail: "the watch was closed" }))
         )
       )
-      : Effect.flatMap(Stream.mkString(Stream.decodeText(bytes)), (text) => Effect.fail(statusOf(status, text))))
+      : Effect.flatMap(
+        Stream.mkString(Stream.decodeText(bytes)),
+        (text) => Effect.fail(statusOf(status, text, secrets))
+      )
+  })
 }
 
+// A line that does not end would be kept in memory as long as the watch is believed.
+const bounded = (bytes: Stream.Stream<Uint8Array, EtcdFailure>): Stream.Stream<Uint8Array, EtcdFailure> =>
+  Stream.suspend(() => {
+    let size = 0
+    return Stream.mapEffect(bytes, (chunk) => {
+      size += chunk.length
+      return size > longestBody
+        ? Effect.fail(new Protocol({ detail: `the watch says more than ${longestBody} bytes` }))
+        : Effect.succeed(chunk)
+    })
+  })
+
 // What one message ends the watch with, if it does.
-const endOf = (line: string): Effect.Effect<End | undefined, EtcdFailure> => {
+const endOf = (line: string, secrets: ReadonlyArray<string>): Effect.Effect<End | undefined, EtcdFailure> => {
   const message = decodeMessage(line)
-  if (Option.isNone(message)) return Effect.fail(statusOf(200, line))
+  if (Option.isNone(message)) return Effect.fail(statusOf(200, line, secrets))
   const { canceled = false, cancel_reason = "", compact_revision = "0", events = [] } = message.value.result
   if (events.length > 0) return Effect.succeed("deleted")
   if (!canceled) return Effect.undefined

@@ -1,7 +1,7 @@
 /**
  * What an answer of Cloud Storage means if it is none of those that a lock expects, translated once.
  *
- * Only the status and Google's own short reasons (`retentionPolicyNotMet`) are passed on, never the text of an answer:
+ * Only the status and Google's own documented reasons (`retentionPolicyNotMet`) are passed on, never the text of an answer:
  * nobody knows what a proxy puts there.
  *
  * Sources: "HTTP status and error codes for JSON", "Use and enforce retention policies", "IAM permissions for JSON
@@ -106,7 +106,21 @@ const permission = (method: Method, bucket: string, reasons: ReadonlyArray<strin
     + "(roles/storage.objectUser has all that locks need)"
 }
 
-const word = /^[\w.-]{1,64}$/
+// Whatever else an answer gives as a reason may be anything, even a token that a proxy quotes. As the API sends them;
+// the documentation writes some of them with a large letter, so the case of letters does not count.
+const documented = new Map(
+  `accessNotConfigured accountDisabled authError authenticationRequired authenticationRequiredRequesterPays backendError
+  badRequest badRequestException billingDisabled billingNotEnabled conditionNotMet conflict countryBlocked
+  dailyLimitExceeded expired forbidden gatewayTimeout gone insufficientPermissions internalError invalid invalidArgument
+  invalidParameter lockedDomainExpired methodNotAllowed notFound objectUnderActiveHold orgPolicyConstraintFailed
+  parseError projectDisabled quotaExceeded rateLimitExceeded required retentionPolicyNotMet sslRequired turnedDown
+  uploadTooLarge userProjectAccessDenied userProjectAccountProblem userProjectInconsistent userProjectInvalid
+  userProjectMissing userRateLimitExceeded vpcServiceControls ACCESS_TOKEN_EXPIRED ACCESS_TOKEN_SCOPE_INSUFFICIENT
+  ACCESS_TOKEN_TYPE_UNSUPPORTED ACCOUNT_STATE_INVALID BILLING_DISABLED CONSUMER_INVALID CONSUMER_SUSPENDED
+  CREDENTIALS_MISSING IAM_PERMISSION_DENIED ORG_POLICY_CONSTRAINT_FAILED RATE_LIMIT_EXCEEDED RESOURCE_QUOTA_EXCEEDED
+  SECURITY_POLICY_VIOLATED SERVICE_DISABLED SERVICE_NOT_VISIBLE USER_PROJECT_DENIED`
+    .split(/\s+/).map((reason) => [reason.toLowerCase(), reason])
+)
 
 const ErrorBody = Schema.Struct({
   error: Schema.Struct({
@@ -121,8 +135,9 @@ const reasonsOf = (body: string): ReadonlyArray<string> =>
   Option.match(decodeError(body), {
     onNone: () => [],
     onSome: ({ error }) => {
-      const found = [...error.errors ?? [], ...error.details ?? []].flatMap(({ reason }) => reason ?? [])
-      return [...new Set(found)].filter((reason) => word.test(reason)).slice(0, 4)
+      const found = [...error.errors ?? [], ...error.details ?? []]
+        .flatMap(({ reason }) => documented.get(reason?.toLowerCase() ?? "") ?? [])
+      return [...new Set(found)].slice(0, 4)
     }
   })
 

@@ -120,8 +120,11 @@ const text = (name: string, value: string): Readonly<Record<string, string>> =>
 const textOf = (raw: ReadonlyMap<string, string>, name: string): string | undefined => {
   const encoded = raw.get(`${name}-base64`)
   if (encoded === undefined) return raw.get(name)
-  return Result.getOrUndefined(Base64.decodeString(encoded))
+  return Result.getOrUndefined(Result.map(Base64.decode(encoded), (bytes) => utf8.decode(bytes)))
 }
+
+// Without `ignoreBOM`, a text that begins with a byte order mark would lose it, and a key would be another.
+const utf8 = new TextDecoder("utf-8", { ignoreBOM: true })
 
 const integer = (value: string | undefined): bigint | undefined =>
   value !== undefined && /^\d{1,19}$/.test(value) ? BigInt(value) : undefined

@@ -72,6 +72,13 @@ export const isStatus = (answer: Exchange): boolean => Option.isSome(decodeStatu
 export const unreadable = (what: string): Protocol =>
   new Protocol({ detail: `the API server's answer is no ${what}: is the endpoint a Kubernetes API server?` })
 
+/** A write whose answer shows something else than was written. */
+export const unkept = (): Protocol =>
+  new Protocol({
+    detail: "the API server's answer to a write is not the lease that was written: something on the way, such as a "
+      + "proxy or an admission webhook, answers for it or changes the lease"
+  })
+
 /** A lease that is somebody else's by what is written on it. */
 export const foreign = (name: string, key: string | undefined, namespace: string | undefined): Protocol =>
   new Protocol({

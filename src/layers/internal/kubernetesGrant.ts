@@ -67,7 +67,7 @@ export const acquire = (
           _tag: "Acquired",
           fencingToken: Option.some(Found.tokenOf(written.lease)),
           handle: handleOf(written.lease),
-          grantedTtl: grantedBy(written.lease)
+          grantedTtl: wholeSeconds(request.ttl)
         }
       }
     }
@@ -100,7 +100,7 @@ export const renew = (store: Store.Store, request: RenewRequest): Effect.Effect<
       )
       if (written !== undefined) {
         Store.remember(store.written, ownerId, written.lease)
-        return { _tag: "Renewed", handle, grantedTtl: grantedBy(written.lease) }
+        return { _tag: "Renewed", handle, grantedTtl: wholeSeconds(request.ttl) }
       }
       lease = undefined
     }
@@ -115,12 +115,18 @@ export const read = (
 ): Effect.Effect<Api.Seen, BackendReason> =>
   Effect.flatMap(Store.noticed(store, Api.get(store.api, place.name, timeout)), (seen) => {
     const { lease } = seen
+    if (lease !== undefined && lease.metadata.name !== place.name) {
+      return Effect.fail(Failure.unreadable("Lease of the name that was asked for"))
+    }
     return lease === undefined || Found.isOf(lease, place)
       ? Effect.succeed(seen)
       : Effect.fail(Failure.foreign(place.name, Found.noteOf(lease, "key"), Found.noteOf(lease, "namespace")))
   })
 
-/** Writes; `undefined` if something else was written in between. What is there then is seen from now on. */
+/**
+ * Writes, and believes an answer only if it shows what was written; `undefined` if something else was written in
+ * between. What is there then is seen from now on.
+ */
 export const put = (
   store: Store.Store,
   { place }: Write.Target,
@@ -128,14 +134,16 @@ export const put = (
   timeout: Duration.Duration,
   isNew = false
 ): Effect.Effect<Api.Written | undefined, BackendReason> =>
-  Effect.map(
+  Effect.flatMap(
     Store.noticed(
       store,
       isNew ? Api.create(store.api, writing, timeout) : Api.replace(store.api, place.name, writing, timeout)
     ),
     (written) => {
-      if (written !== undefined) Store.sight(store, written.lease, written.after)
-      return written
+      if (written === undefined) return Effect.undefined
+      if (!Write.isKept(writing, written.lease)) return Effect.fail(Failure.unkept())
+      Store.sight(store, written.lease, written.after)
+      return Effect.succeed(written)
     }
   )
 
@@ -176,10 +184,13 @@ const signOfLife = (
 ): Write.SignOfLife => ({
   now: nowOf(clock),
   serverTime: Store.serverTimeNow(store, Lease.stamp(clock)),
-  seconds: Math.max(Math.ceil(Duration.toMillis(ttl) / 1000), found?.spec?.leaseDurationSeconds ?? 1)
+  seconds: Math.max(secondsOf(ttl), found?.spec?.leaseDurationSeconds ?? 1)
 })
 
-const grantedBy = (lease: Found.LeaseObject): Duration.Duration => Duration.millis(Found.lifeOf(lease))
+// What was written is this, or longer, and is what the server keeps.
+const wholeSeconds = (ttl: Duration.Duration): Duration.Duration => Duration.seconds(secondsOf(ttl))
+
+const secondsOf = (ttl: Duration.Duration): number => Math.ceil(Duration.toMillis(ttl) / 1000)
 
 const freshGrant = (): string => Hex.encode(globalThis.crypto.getRandomValues(new Uint8Array(12)))
 

@@ -11,8 +11,8 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import * as Lease from "../../Lease.ts"
-import { type BackendReason, TimedOut, Unreachable } from "../../LockError.ts"
-import { open } from "./httpExchange.ts"
+import { type BackendReason, Protocol, TimedOut, Unreachable } from "../../LockError.ts"
+import { longestBody, open } from "./httpExchange.ts"
 import { authorized, urlOf } from "./kubernetesApi.ts"
 import * as Failure from "./kubernetesFailure.ts"
 import { read } from "./kubernetesGrant.ts"
@@ -98,9 +98,9 @@ const follow = (store: Store.Store, { place }: Target, watch: Watch): Effect.Eff
   return Effect.flatMap(opened, ({ result, secret }) => {
     // Too old to begin at: like an end.
     if (result.status === 410) return Effect.void
-    const lines = result.bytes.pipe(Stream.decodeText, Stream.splitLines)
+    const lines = bounded(result.bytes).pipe(Stream.decodeText, Stream.splitLines)
     if (result.status !== 200) {
-      const said = result.status === 401 ? Effect.succeed("") : Stream.mkString(lines)
+      const said = result.status === 401 ? Effect.succeed("") : saidBy(result.bytes)
       return Effect.flatMap(said, (body) =>
         Effect.fail(Failure.reasonOf({ ...result, body }, {
           verb: "watch",
@@ -119,6 +119,32 @@ const follow = (store: Store.Store, { place }: Target, watch: Watch): Effect.Eff
     )
   })
 }
+
+// A line that does not end would be kept in memory as long as the watch lasts.
+const bounded = (bytes: Stream.Stream<Uint8Array, BackendReason>): Stream.Stream<Uint8Array, BackendReason> =>
+  Stream.suspend(() => {
+    let unended = 0
+    return Stream.mapEffect(bytes, (chunk) => {
+      const end = chunk.lastIndexOf(lineFeed)
+      unended = end < 0 ? unended + chunk.length : chunk.length - end - 1
+      return unended > longestBody ? Effect.fail(tooLong) : Effect.succeed(chunk)
+    })
+  })
+
+const lineFeed = 0x0a
+const tooLong = new Protocol({ detail: `a line of the watch is longer than ${longestBody} bytes` })
+
+// What a refusal says, as far as it says it at once.
+const saidBy = (bytes: Stream.Stream<Uint8Array, BackendReason>): Effect.Effect<string, BackendReason> =>
+  Effect.suspend(() => {
+    let size = 0
+    return bytes.pipe(
+      Stream.takeUntil((chunk) => (size += chunk.length) > longestBody),
+      Stream.decodeText,
+      Stream.mkString,
+      Effect.timeoutOrElse({ duration: patience, orElse: () => Effect.succeed("") })
+    )
+  })
 
 // Whether the watch is over.
 const onLine = (store: Store.Store, watch: Watch, line: string): Effect.Effect<boolean, BackendReason> =>

@@ -6,14 +6,18 @@
  */
 import * as DateTime from "effect/DateTime"
 import type { ReleaseRequest } from "../../LockBackend.ts"
-import { annotation, deadOf, grantOf, type LeaseObject, noteOf, tokenOf } from "./kubernetesLease.ts"
+import { annotation, deadOf, grantOf, holderIdentity, type LeaseObject, noteOf, tokenOf } from "./kubernetesLease.ts"
 import type { Place } from "./kubernetesName.ts"
 
 /** The part of an object that we write. The server fills in the rest. */
 export interface Writing {
   readonly apiVersion: "coordination.k8s.io/v1"
   readonly kind: "Lease"
-  readonly metadata: Readonly<Record<string, unknown>>
+  readonly metadata: Readonly<Record<string, unknown>> & {
+    readonly name: string
+    readonly uid?: string
+    readonly annotations: Readonly<Record<string, string>>
+  }
   readonly spec: Readonly<Record<string, unknown>>
 }
 
@@ -105,6 +109,22 @@ export const drain = (target: Target, found: LeaseObject): Writing =>
 /** Notes a dead owner id on an object that it does not hold. */
 export const bury = (target: Target, found: LeaseObject, dead: Death): Writing =>
   write(target, found, { annotations: { ...tokenKept(found), dead: buried(found, dead) }, spec: {} })
+
+/**
+ * Whether `kept`, which the server answers with, is what was written: that object, holder, grant and duration.
+ *
+ * A server, or a cache on the way, that shows anything else has not said that the write was done.
+ */
+export const isKept = ({ metadata, spec }: Writing, kept: LeaseObject): boolean => {
+  const holder = holderIdentity(kept)
+  return kept.metadata.name === metadata.name
+    && (metadata.uid === undefined || kept.metadata.uid === metadata.uid)
+    && (holder ?? "") === (spec["holderIdentity"] ?? "")
+    // That of a free lock means nothing.
+    && (holder === undefined ||
+      (kept.spec?.leaseDurationSeconds ?? undefined) === (spec["leaseDurationSeconds"] ?? undefined))
+    && noteNames.every((name) => noteOf(kept, name) === metadata.annotations[annotation[name]])
+}
 
 /** Whose life is over, and the wall clock's time in milliseconds. */
 export interface Death {

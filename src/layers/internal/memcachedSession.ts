@@ -30,6 +30,7 @@ export class Session {
   private readonly clock: Clock.Clock
   private readonly socket: net.Socket
   private readonly plainTcp: boolean
+  private readonly secret: string | undefined
   private readonly arriving = new Set<Waiter>()
   private readonly sent: Array<Waiter> = []
   private unread: Buffer = nothing
@@ -45,6 +46,7 @@ export class Session {
     this.id = id
     this.clock = clock
     const secure = address.tls !== undefined
+    this.secret = address.auth === undefined ? undefined : Redacted.value(address.auth.password)
     this.plainTcp = !secure && "host" in address.at
     this.socket = secure ? tls.connect(tlsOptions(address)) : net.connect(endpoint(address))
     this.socket.setNoDelay(true)
@@ -172,13 +174,23 @@ export class Session {
       if (found?._tag === "Garbage") return this.end(new Protocol({ detail: found.detail }))
       if (found === undefined && waiter !== undefined) break
       // Nobody asked: a server that is full says so.
-      if (found === undefined || waiter === undefined) return this.end(Reply.unasked(found?.reply))
+      if (found === undefined || waiter === undefined) {
+        return this.end(Reply.unasked(found && this.discreet(found.reply)))
+      }
       at = found.end
       this.sent.shift()
-      waiter.done?.(found.reply)
+      waiter.done?.(this.discreet(found.reply))
       if (this.hasEnded) return
     }
     this.unread = at === this.unread.length ? nothing : this.unread.subarray(at)
+  }
+
+  // An error may quote what was sent, and its words end up in errors of ours.
+  private discreet(reply: Reply.Reply): Reply.Reply {
+    const { secret } = this
+    return secret === undefined || !reply.line.includes("_ERROR ") || !reply.line.includes(secret)
+      ? reply
+      : { ...reply, line: reply.line.replaceAll(secret, "<redacted>") }
   }
 
   /** Nothing more is sent or read; whoever waits is told `reason`, the `overdue` that they are. */

@@ -36,7 +36,7 @@ export const holderOf = ({ ownerId, records }: Candidate, majority: number): Hol
   const last = latest[Math.min(majority, latest.length) - 1]!
   return {
     ownerId,
-    since: Option.some(DateTime.makeUnsafe(Math.min(...records.map(({ since }) => since)))),
+    since: DateTime.make(Math.min(...records.map(({ since }) => since))),
     remaining: Option.some(Duration.millis(Math.max(last.remaining, 0))),
     fencingToken: Option.some(BigInt(fenceOf(records))),
     metadata: last.metadata

@@ -3,14 +3,13 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { HeldKey } from "../../LockBackend.ts"
 import type { BackendReason } from "../../LockError.ts"
 import type { RedisClient } from "./redisClient.ts"
-import { notUnderstood } from "./redisFailure.ts"
 import type { Names } from "./redisKeys.ts"
 import { holderOf } from "./redisRecord.ts"
+import { scan } from "./redisScan.ts"
 import * as Scripts from "./redisScripts.ts"
 
 /** Pages of SCAN, then one script for the records of a page. */
@@ -45,20 +44,12 @@ export const list = (
         (pages) => pages.flat()
       )
     }
-    const scan = (node: Pick<RedisClient, "command">) =>
-      Stream.paginate("0", (cursor) =>
-        Effect.flatMap(
-          node.command("SCAN", [cursor, "MATCH", names.pattern(keyPrefix), "COUNT", pageSize], pageTimeout),
-          (answer) => {
-            if (!Array.isArray(answer) || !Array.isArray(answer[1])) return notUnderstood(client)
-            const next = String(answer[0])
-            return Effect.map(
-              heldIn(answer[1].map(String)),
-              (held) => [held, next === "0" ? Option.none<string>() : Option.some(next)] as const
-            )
-          }
-        ))
-    return Stream.flatMap(Stream.fromIterableEffect(masters(client)), scan)
+    const pages = { endpoint: client.endpoint, pattern: names.pattern(keyPrefix), timeout: pageTimeout }
+    return Stream.fromIterableEffect(masters(client)).pipe(
+      Stream.flatMap((node) => scan(node, pages)),
+      Stream.mapEffect(heldIn),
+      Stream.flattenIterable
+    )
   })
 
 // A client of a cluster knows its nodes once it is connected.
@@ -70,5 +61,4 @@ const masters = (client: RedisClient): Effect.Effect<ReadonlyArray<Pick<RedisCli
       : Effect.map(client.command("PING", [], pageTimeout), () => client.masters())
   })
 
-const pageSize = "500"
 const pageTimeout = Duration.seconds(5)

@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as LockBackend from "../../LockBackend.ts"
 import { type BackendReason, LockBackendError } from "../../LockError.ts"
+import { integerOf } from "./redisAnswer.ts"
 import type { RedisClient } from "./redisClient.ts"
 import { foreignData, notUnderstood } from "./redisFailure.ts"
 import { Inbox } from "./redisInbox.ts"
@@ -104,9 +105,10 @@ const sendAcquire = (
     ),
     (answer): Effect.Effect<LockBackend.Acquired | LockBackend.Held, BackendReason> => {
       if (!Array.isArray(answer)) return notUnderstood(self.client)
-      const [granted, second, record] = answer
-      if (Number(granted) === 0) return Effect.succeed(refusalOf(record, second))
-      if (Number(granted) !== 1 || !isFence(second)) return notUnderstood(self.client)
+      const [verdict, second, record] = answer
+      const granted = integerOf(verdict)
+      if (granted === 0 && integerOf(second) !== undefined) return Effect.succeed(refusalOf(record, second))
+      if (granted !== 1 || !isFence(second)) return notUnderstood(self.client)
       self.inbox?.delete(owner)
       return Effect.succeed({
         _tag: "Acquired",
@@ -135,7 +137,7 @@ export const renew = (
     return Effect.flatMap(
       client.run(Scripts.renew, [record, fence], [owner, request.handle, millis(request.ttl)], request.budget),
       (answer): Effect.Effect<LockBackend.Renewed | LockBackend.Lost, BackendReason> => {
-        switch (Number(answer)) {
+        switch (integerOf(answer)) {
           case 1:
             return Effect.succeed({ _tag: "Renewed", handle: request.handle, grantedTtl: request.ttl })
           case 0:
@@ -161,7 +163,8 @@ export const release = (
       sendRelease(self, request.key, owner, which, member, request.unanswered, request.budget),
       (answer) => {
         self.inbox?.delete(owner)
-        return Effect.succeed(Number(answer) === 1 ? "Released" : "NotHeld")
+        const reply = released[integerOf(answer) ?? -1]
+        return reply === undefined ? notUnderstood(self.client) : Effect.succeed(reply)
       }
     )
   })
@@ -211,12 +214,13 @@ export const breakLock = (
         request.budget
       ),
       (answer) => {
-        const reply = broken[Number(answer)]
+        const reply = broken[integerOf(answer) ?? -1]
         return reply === undefined ? notUnderstood(client) : Effect.succeed(reply)
       }
     )
   })
 
+const released = ["NotHeld", "Released"] as const
 const broken = ["NotHeld", "Draining", "Broken"] as const
 
 // -----------------------------------------------------------------------------
@@ -228,7 +232,7 @@ export const failed =
   (operation: LockBackendError["operation"], key?: string) => (reason: BackendReason): LockBackendError =>
     new LockBackendError({ backend: name, operation, reason, ...(key === undefined ? {} : { key }) })
 
-const isFence = (text: unknown): text is string => typeof text === "string" && /^\d+$/.test(text)
+const isFence = (text: unknown): text is string => typeof text === "string" && /^\d{1,19}$/.test(text)
 
 const keysOf = (names: Names, key: string, owner: string): ReadonlyArray<string> => {
   const { fence, queue, record } = names.keysOf(key)

@@ -7,6 +7,7 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type { Holder } from "../../Holder.ts"
+import { integerOf } from "./redisAnswer.ts"
 import { unescapeOwner } from "./redisKeys.ts"
 
 /** The holder that a record names; `undefined` if there is none, or if it is no record. `left` is PTTL's answer. */
@@ -14,7 +15,7 @@ export const holderOf = (record: unknown, left: unknown): Holder | undefined => 
   if (typeof record !== "string") return undefined
   const [, owner, fence, since, metadata] = format.exec(record) ?? []
   if (owner === undefined || fence === undefined || since === undefined || metadata === undefined) return undefined
-  const millis = Number(left)
+  const millis = integerOf(left) ?? -1
   return {
     ownerId: unescapeOwner(owner),
     since: DateTime.make(Math.floor(Number(since) / 1000)),
@@ -28,6 +29,6 @@ export const holderOf = (record: unknown, left: unknown): Holder | undefined => 
 // internal
 // -----------------------------------------------------------------------------
 
-const format = /^1\|([^|]*)\|(\d+)\|(\d+)\|[a-z]\|([^]*)$/
+const format = /^1\|([^|]*)\|(\d{1,19})\|(\d{1,19})\|[a-z]\|([^]*)$/
 
 const decodeMetadata = Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Record(Schema.String, Schema.String)))

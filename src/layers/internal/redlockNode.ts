@@ -5,10 +5,12 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import * as Stream from "effect/Stream"
 import { type BackendReason, Misconfigured, Protocol } from "../../LockError.ts"
 import { decode, encode } from "./encodedName.ts"
 import type { Greeting, NodeRecord, QuorumNode, TakeReply } from "./quorumNode.ts"
 import type { RedisClient } from "./redisClient.ts"
+import { scan } from "./redisScan.ts"
 import { evictingPolicy } from "./redisServerCheck.ts"
 import * as Scripts from "./redlockScripts.ts"
 
@@ -82,17 +84,10 @@ export const make = (client: RedisClient, namespace: string): QuorumNode => {
         const start = `${client.keyPrefix}${prefix}l:{`
         const pattern = `${escaped(start)}${encode(keyPrefix)}*`
         const names = new Set<string>()
-        let cursor = "0"
-        do {
-          const answer = yield* client.command(
-            "SCAN",
-            [cursor, "MATCH", pattern, "COUNT", "1000"],
-            Duration.millis(timeout)
-          )
-          const page = yield* understood(pageOf(answer), endpoint)
-          cursor = page.cursor
-          for (const name of page.names) names.add(name)
-        } while (cursor !== "0")
+        yield* Stream.runForEach(
+          scan(client, { endpoint, pattern, timeout: Duration.millis(timeout) }),
+          (page) => Effect.sync(() => page.forEach((name) => names.add(name)))
+        )
         const keys = [...names].flatMap((name) => {
           const key = name.startsWith(start) && name.endsWith("}") ? decode(name.slice(start.length, -1)) : undefined
           return key === undefined ? [] : [key]
@@ -122,16 +117,16 @@ const oneOf = <const A extends string>(...allowed: ReadonlyArray<A>) => (answer:
 const takeReplyOf = (answer: unknown): TakeReply | undefined => {
   if (!Array.isArray(answer)) return undefined
   const [said, verdict, more] = answer
-  const clock = numberOf(said)
+  const clock = naturalOf(said)
   if (clock === undefined) return undefined
   if (verdict === "Dead" || verdict === "TooHigh") return { _tag: verdict, clock }
   if (verdict === "Held") {
     const record = recordOf(more)
     return record === undefined ? undefined : { _tag: "Held", record, clock }
   }
-  const token = numberOf(more)
+  const token = naturalOf(more)
   if (token === undefined) return undefined
-  if (verdict === "Ok") return { _tag: "Ok", fence: token, clock }
+  if (verdict === "Ok") return token === 0 ? undefined : { _tag: "Ok", fence: token, clock }
   return verdict === "TooLow" ? { _tag: "TooLow", stored: token, clock } : undefined
 }
 
@@ -143,19 +138,22 @@ const lookOf = (answer: unknown): { readonly record: NodeRecord | undefined } | 
 
 const recordOf = (answer: unknown): NodeRecord | undefined => {
   if (!Array.isArray(answer)) return undefined
-  const [ownerId, ...rest] = answer
-  const [fence, since, remaining] = rest.map(numberOf)
-  const metadata = metadataOf(rest[3])
+  const [ownerId, token, granted, left, described] = answer
+  const [fence, since, remaining] = [naturalOf(token), naturalOf(granted), integerOf(left)]
+  const metadata = metadataOf(described)
   if (typeof ownerId !== "string" || fence === undefined || since === undefined || remaining === undefined) {
     return undefined
   }
   return metadata === undefined ? undefined : { ownerId, fence, since, remaining, metadata }
 }
 
-const numberOf = (text: unknown): number | undefined => {
-  const number = typeof text === "string" && /^-?\d{1,16}$/.test(text) ? Number(text) : NaN
+const naturalOf = (text: unknown): number | undefined => {
+  const number = typeof text === "string" && /^\d{1,16}$/.test(text) ? Number(text) : NaN
   return Number.isSafeInteger(number) ? number : undefined
 }
+
+// PTTL is below zero where there is none.
+const integerOf = (text: unknown): number | undefined => text === "-1" ? -1 : text === "-2" ? -2 : naturalOf(text)
 
 const metadataOf = (text: unknown): Readonly<Record<string, string>> | undefined => {
   const parsed: unknown = typeof text === "string" ? Option.getOrUndefined(parse(text)) : undefined
@@ -169,18 +167,11 @@ const parse = Option.liftThrowable((text: string): unknown => JSON.parse(text))
 const greetingOf = (answer: unknown): Greeting | undefined => {
   if (typeof answer !== "string") return undefined
   const identity = /^run_id:(\w+)/m.exec(answer)?.[1]
-  const seconds = numberOf(/^uptime_in_seconds:(\d+)/m.exec(answer)?.[1])
+  const seconds = naturalOf(/^uptime_in_seconds:(\d+)/m.exec(answer)?.[1])
   // The difference of two whole seconds: up to one more than the truth.
   return identity === undefined || seconds === undefined
     ? undefined
     : { identity, uptime: Math.max(seconds - 1, 0) * 1000 }
-}
-
-const pageOf = (answer: unknown): { readonly cursor: string; readonly names: ReadonlyArray<string> } | undefined => {
-  if (!Array.isArray(answer)) return undefined
-  const [cursor, names] = answer
-  const isPage = typeof cursor === "string" && Array.isArray(names) && names.every((name) => typeof name === "string")
-  return isPage ? { cursor, names } : undefined
 }
 
 const evicts = (policy: string) =>
