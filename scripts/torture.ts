@@ -2,13 +2,14 @@
 //
 //   npm run torture -- --short                    what `npm test` does: every backend at once, less than a minute
 //   npm run torture -- --seconds 600              longer, with more of everything
-//   npm run torture -- --backend redis,etcd       only these
+//   npm run torture -- --backend redis,etcd       only these; redis-evicting, redis-clock and
+//                                                 redis-broken only so
 //   npm run torture -- --seed S                   the same faults at the same times
 //       [--workers 3] [--keys 4]
 import { Effect } from "effect"
 import { parseArgs } from "node:util"
 import { isInstalled } from "../test/servers/ServerProcess.ts"
-import { grounds } from "../test/torture/arenas.ts"
+import { grounds, separateGrounds } from "../test/torture/arenas.ts"
 import { showProgress, showReplay, showReport } from "../test/torture/report.ts"
 import { shortRun } from "../test/torture/shortRun.ts"
 import { type Progress, torture } from "../test/torture/torture.ts"
@@ -28,13 +29,14 @@ const main = async (): Promise<number> => {
     each !== undefined && !/^[1-9]\d{0,6}$/.test(each)
   )
   const names = values.backend?.split(",") ?? grounds.map(({ name }) => name)
-  const unknown = names.find((name) => grounds.every((ground) => ground.name !== name))
+  const all = [...grounds, ...separateGrounds]
+  const unknown = names.find((name) => all.every((ground) => ground.name !== name))
   if (wrong !== undefined || unknown !== undefined) {
-    const all = grounds.map(({ name }) => name).join(", ")
-    console.error(unknown === undefined ? `${wrong} is not a whole number above 0` : `--backend is some of: ${all}`)
+    const known = all.map(({ name }) => name).join(", ")
+    console.error(unknown === undefined ? `${wrong} is not a whole number above 0` : `--backend is some of: ${known}`)
     return 2
   }
-  const chosen = grounds.filter(({ name }) => names.includes(name))
+  const chosen = all.filter(({ name }) => names.includes(name))
   const missing = chosen.filter(({ program }) => program !== undefined && !isInstalled(program))
   for (const { name, program } of missing) console.log(`${name} is left out: ${program} is not installed`)
   const fought = chosen.filter((ground) => !missing.includes(ground))

@@ -38,14 +38,21 @@ export interface ServerProcess {
 export const isInstalled = (program: string): boolean =>
   (process.env["PATH"] ?? "").split(path.delimiter).some((folder) => existsSync(path.join(folder, program)))
 
-/** A port of loopback that nobody listens on at this moment. */
-export const freePort: Effect.Effect<number> = Effect.callback((resume) => {
-  const server = createServer()
-  server.listen(0, "127.0.0.1", () => {
-    const address = server.address()
-    server.close(() => resume(Effect.succeed(typeof address === "object" && address !== null ? address.port : 0)))
-  })
+/**
+ * A port of loopback that nobody listens on at this moment. Below those that the system hands out by itself, or a
+ * connection of another test might have it before the server does.
+ */
+export const freePort: Effect.Effect<number> = Effect.suspend(() => {
+  const port = 10_000 + Math.floor(Math.random() * 22_000)
+  return Effect.flatMap(isFree(port), (free) => free ? Effect.succeed(port) : freePort)
 })
+
+const isFree = (port: number): Effect.Effect<boolean> =>
+  Effect.callback((resume) => {
+    const server = createServer()
+    server.once("error", () => resume(Effect.succeed(false)))
+    server.listen(port, "127.0.0.1", () => server.close(() => resume(Effect.succeed(true))))
+  })
 
 /** Starts a server and waits until it answers; the port may be lost to another program in between, so it is tried anew. */
 export const serverProcess = (options: ServerOptions): Effect.Effect<ServerProcess, never, Scope.Scope> =>
@@ -106,6 +113,11 @@ const begin = (running: Running, options: ServerOptions, port: number, directory
         return yield* Effect.die(new Error(`${options.name} does not answer on ${port}: ${running.said}`))
       }
       yield* Effect.sleep("20 millis")
+    }
+    // Who answers may be another test's server, and ours about to find the port taken.
+    yield* Effect.sleep("30 millis")
+    if (child.exitCode !== null || child.signalCode !== null) {
+      return yield* Effect.die(new Error(`${options.name} ended: ${running.said}`))
     }
   })
 

@@ -1,12 +1,13 @@
 /** Where it happens: each backend on its servers, with the faults that it has to bear. */
-import { Effect, type Scope } from "effect"
+import { NodeServices } from "@effect/platform-node"
+import { Duration, Effect, type Scope, Stream } from "effect"
 import { execFileSync } from "node:child_process"
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from "node:fs"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
 import { etcdCluster } from "../servers/EtcdServer.ts"
 import { memcachedServer } from "../servers/MemcachedServer.ts"
-import { redisServer } from "../servers/RedisServer.ts"
+import { redisServer, redisServerIn } from "../servers/RedisServer.ts"
 import type { ServerProcess } from "../servers/ServerProcess.ts"
 import { tcpAnswer } from "../servers/tcpAnswer.ts"
 import type { Rule } from "./checker.ts"
@@ -15,6 +16,7 @@ import { type Link, link } from "./link.ts"
 import type { BackendSetup } from "./messages.ts"
 import type { Choice } from "./plan.ts"
 import * as Residue from "./residue.ts"
+import { backendOf } from "./workerBackend.ts"
 
 /** What a fault does, and what undoes it. */
 export interface ServerFault {
@@ -104,10 +106,15 @@ const redisFault = (server: ServerProcess, name: string): ServerFault => {
       return say(server, "SCRIPT FLUSH")
     case "FLUSHALL":
       return say(server, "FLUSHALL")
+    case "crowd":
+      return say(server, `EVAL "${crowd}" 0`)
     default:
       return none
   }
 }
+
+// More than fits beside the locks: the server drops what was used least of late.
+const crowd = "for i = 1, 20000 do redis.call('SET', 'crowd:' .. i, string.rep('x', 100)) end"
 
 const ofRedis = (ttl: number): ReadonlyArray<Choice> => [
   { fault: "restart", weight: 2, target: "server", lasts: [50, ttl] },
@@ -117,20 +124,34 @@ const ofRedis = (ttl: number): ReadonlyArray<Choice> => [
   { fault: "SCRIPT FLUSH", weight: 2, target: "server", lasts: [1, 1] }
 ]
 
-const redisOn = (args: ReadonlyArray<string>) => (workers: number): Effect.Effect<Arena, never, Scope.Scope> =>
-  Effect.gen(function*() {
-    const server = yield* redisServer(...args)
-    const links = yield* linksTo(workers, [server.port])
-    return {
-      setupFor: (worker) => ({ name: "redis", url: `redis://127.0.0.1:${links[worker]![0]!.port}` }),
-      direct: { name: "redis", url: server.url },
-      links,
-      servers: 1,
-      fault: (name) => redisFault(server, name),
-      amnesias: [],
-      residue: Residue.ofRedis(server.port, redisTtl)
+const redisOn =
+  (args: ReadonlyArray<string>, evicts = false) => (workers: number): Effect.Effect<Arena, never, Scope.Scope> =>
+    Effect.gen(function*() {
+      const server = yield* redisServer(...args)
+      const links = yield* linksTo(workers, [server.port])
+      const direct: BackendSetup = { name: "redis", url: server.url, evicts }
+      return {
+        setupFor: (worker) => ({ name: "redis", url: `redis://127.0.0.1:${links[worker]![0]!.port}`, evicts }),
+        direct,
+        links,
+        servers: 1,
+        fault: (name) => name === "break now" ? breakNow(direct) : redisFault(server, name),
+        amnesias: [],
+        residue: evicts ? Effect.succeed([]) : Residue.ofRedis(server.port, redisTtl)
+      }
+    })
+
+/** An operator who frees every lock that is held, while its holders work. */
+const breakNow = (setup: BackendSetup): ServerFault => ({
+  begin: Effect.gen(function*() {
+    const backend = yield* backendOf(setup)
+    const budget = Duration.seconds(1)
+    for (const { holders, key } of yield* Stream.runCollect(backend.list!(""))) {
+      for (const { ownerId } of holders) yield* backend.break!({ key, ownerId, now: true, budget })
     }
-  })
+  }).pipe(Effect.scoped, Effect.provide(NodeServices.layer), Effect.ignore),
+  end: Effect.void
+})
 
 const redisTtl = 1000
 
@@ -158,6 +179,88 @@ const forgetfulRedis: Ground = {
   rules: ["R1", "R3", "R5", "R6", "R7"],
   remark: "it forgets at every restart and is flushed, so only its tokens are judged, not who trusted what",
   open: redisOn([])
+}
+
+/** A server that makes room for other data by dropping locks that are held. */
+const evictingRedis: Ground = {
+  name: "redis-evicting",
+  program: "redis-server",
+  ttl: redisTtl,
+  choices: [
+    ...ofWorkers(redisTtl),
+    ...ofLinks(redisTtl),
+    { fault: "crowd", weight: 12, target: "server", lasts: [1, 1] }
+  ],
+  rules: ["R1", "R3", "R5", "R7"],
+  remark: "it evicts locks, so only their tokens are judged, not who trusted what",
+  open: redisOn(["--maxmemory", "3mb", "--maxmemory-policy", "allkeys-random"], true)
+}
+
+/** A server whose wall clock is set, forth and back, while leases live by it. */
+const skewedRedis: Ground = {
+  name: "redis-clock",
+  program: "cc",
+  ttl: redisTtl,
+  choices: [
+    ...ofWorkers(redisTtl),
+    ...ofLinks(redisTtl),
+    { fault: "server clock", weight: 12, target: "server", lasts: [1, 1] }
+  ],
+  rules: ["R1", "R3", "R5", "R6", "R7"],
+  remark: "its clock is set by up to ten ttls at a time, so only its tokens are judged, not who trusted what",
+  open: (workers) =>
+    Effect.gen(function*() {
+      const folder = yield* temporaryFolder
+      const library = path.join(folder, "skew.so")
+      const file = path.join(folder, "skew")
+      execFileSync("cc", ["-shared", "-fPIC", "-O1", "-o", library, path.join(import.meta.dirname, "skew.c"), "-ldl"])
+      let skew = 0
+      const set = (millis: number) => {
+        skew += millis
+        const bytes = Buffer.alloc(8)
+        bytes.writeBigInt64LE(BigInt(skew))
+        // In place: the server has the file mapped.
+        const opened = openSync(file, existsSync(file) ? "r+" : "w")
+        writeSync(opened, bytes, 0, 8, 0)
+        closeSync(opened)
+      }
+      set(0)
+      const server = yield* redisServerIn({ LD_PRELOAD: library, SKEW_FILE: file }, ...durable)
+      const links = yield* linksTo(workers, [server.port])
+      return {
+        setupFor: (worker) => ({
+          name: "redis",
+          url: `redis://127.0.0.1:${links[worker]![0]!.port}`,
+          evicts: false
+        }),
+        direct: { name: "redis", url: server.url, evicts: false },
+        links,
+        servers: 1,
+        fault: (name, _, size) =>
+          name !== "server clock" ? redisFault(server, name) : {
+            begin: Effect.sync(() => set(Math.round((size - 0.5) * 20 * redisTtl))),
+            end: Effect.void
+          },
+        amnesias: [],
+        // A clock that was set back makes what expires last longer.
+        residue: Effect.succeed([])
+      }
+    })
+}
+
+/** An operator who breaks locks without letting them drain. */
+const brokenRedis: Ground = {
+  name: "redis-broken",
+  program: "redis-server",
+  ttl: redisTtl,
+  choices: [
+    ...ofWorkers(redisTtl),
+    ...ofLinks(redisTtl),
+    { fault: "break now", weight: 12, target: "server", lasts: [1, 1] }
+  ],
+  rules: ["R1", "R3", "R5", "R6", "R7"],
+  remark: "an operator frees held locks at once, so only their tokens are judged, not who trusted what",
+  open: redisOn(durable)
 }
 
 const redlockTtl = 2000
@@ -314,6 +417,11 @@ const smallDisk: Effect.Effect<{ readonly path: string; readonly isSmall: boolea
       })
   )
 
+const temporaryFolder = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(path.join(tmpdir(), "effect-lock-torture-"))),
+  (folder) => Effect.sync(() => rmSync(folder, { recursive: true, force: true }))
+)
+
 const fill = (file: string): void => {
   const piece = Buffer.alloc(4096)
   try {
@@ -324,3 +432,6 @@ const fill = (file: string): void => {
 }
 
 export const grounds: ReadonlyArray<Ground> = [file, redis, redlock, etcd, memcached, forgetfulRedis]
+
+/** Fought for only when they are named (`--backend`): what happens there no lock can bear, only its tokens. */
+export const separateGrounds: ReadonlyArray<Ground> = [evictingRedis, skewedRedis, brokenRedis]

@@ -68,7 +68,7 @@ export interface WorkerSetup {
 
 export type BackendSetup =
   | { readonly name: "file"; readonly directory: string }
-  | { readonly name: "redis"; readonly url: string }
+  | { readonly name: "redis"; readonly url: string; readonly evicts: boolean }
   | { readonly name: "redlock"; readonly urls: ReadonlyArray<string> }
   | { readonly name: "etcd"; readonly urls: ReadonlyArray<string> }
   | { readonly name: "memcached"; readonly port: number }

@@ -16,7 +16,7 @@ export const backendOf = (
       }
       case "redis": {
         const Redis = yield* Effect.promise(() => import("effect-lock/layers/Redis"))
-        return yield* Redis.make({ url: setup.url, namespace })
+        return yield* Redis.make({ url: setup.url, namespace, acceptEviction: setup.evicts })
       }
       case "redlock": {
         const Redlock = yield* Effect.promise(() => import("effect-lock/layers/Redlock"))

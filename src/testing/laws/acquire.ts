@@ -24,15 +24,17 @@ export const acquire = (
   options: LockOptions = { ttl: probe.longTtl }
 ): Check<Lease> => undisturbed(probe, lockOn(service, key, options, scope))
 
+/** Whether the exit is this loss. */
+export const hasLost = (exit: Exit.Exit<unknown, unknown>, reason: LockLost["reason"]): boolean => {
+  const error = Exit.findErrorOption(exit)
+  return Option.isSome(error) && isLost(error.value) && error.value.reason === reason
+}
+
 /** The exit must be this loss. */
 export const expectLost = (probe: Probe, exit: Exit.Exit<unknown, unknown>, reason: LockLost["reason"]): Check => {
   const error = Exit.findErrorOption(exit)
   const found = Option.isNone(error) ? "no failure" : String(error.value)
-  return probe.expect(
-    Option.isSome(error) && isLost(error.value) && error.value.reason === reason,
-    `LockLost(${reason})`,
-    found
-  )
+  return probe.expect(hasLost(exit, reason), `LockLost(${reason})`, found)
 }
 
 const isLost = (error: unknown): error is LockLost =>
