@@ -11,12 +11,11 @@ import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Redacted from "effect/Redacted"
-import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as LockBackend from "../LockBackend.ts"
 import { type LockBackendError, Misconfigured } from "../LockError.ts"
-import * as LockOptions from "../LockOptions.ts"
+import type * as LockOptions from "../LockOptions.ts"
 import { type EtcdFailure, toBackendError } from "./internal/etcdFailure.ts"
 import { type Gateway, limitsOf, make as makeGateway } from "./internal/etcdGateway.ts"
 import * as Grant from "./internal/etcdGrant.ts"
@@ -24,6 +23,7 @@ import { keyOf, namesOf, read } from "./internal/etcdRecord.ts"
 import * as Requests from "./internal/etcdRequests.ts"
 import { makeClient } from "./internal/etcdTls.ts"
 import { awaitTurn } from "./internal/etcdWatch.ts"
+import { problemOf } from "./internal/layerOptions.ts"
 import * as Tombstones from "./internal/tombstones.ts"
 
 // -----------------------------------------------------------------------------
@@ -217,10 +217,8 @@ const check = (options: Options): Effect.Effect<ReadonlyArray<string>, Misconfig
     ) {
       return yield* wrong("auth must be { user, password }, the password as Redacted.make(…) of effect/Redacted")
     }
-    const invalid = LockOptions.invalidNamespace(namespace)
-    if (invalid !== undefined) return yield* wrong(invalid.message)
-    const resolved = LockOptions.resolve({ minTtl, granularity: 0 }, undefined, undefined, defaults)
-    return Result.isSuccess(resolved) ? urls : yield* wrong(`the layer's defaults: ${resolved.failure.message}`)
+    const problem = problemOf({ defaults, namespace }, { minTtl, granularity: 0 })
+    return problem === undefined ? urls : yield* wrong(problem)
   })
 
 const capabilities: LockBackend.Capabilities = {

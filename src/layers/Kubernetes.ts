@@ -12,7 +12,6 @@ import * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Redacted from "effect/Redacted"
-import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -30,6 +29,7 @@ import * as Store from "./internal/kubernetesStore.ts"
 import * as Token from "./internal/kubernetesToken.ts"
 import { awaitTurn } from "./internal/kubernetesWatch.ts"
 import { label } from "./internal/kubernetesWrite.ts"
+import { problemOf } from "./internal/layerOptions.ts"
 
 // -----------------------------------------------------------------------------
 // options
@@ -304,12 +304,8 @@ const check = (
   if (expiry !== "observed" && expiry !== "serverDate") {
     return refuse("expiry must be \"observed\" or \"serverDate\"")
   }
-  const invalid = LockOptions.invalidNamespace(namespace ?? "")
-  if (invalid !== undefined) return refuse(invalid.message)
-  const limits = { minTtl: Duration.toMillis(minTtl), granularity: 0 }
-  const resolved = LockOptions.resolve(limits, undefined, undefined, defaults)
-  if (Result.isFailure(resolved)) return refuse(`the layer's defaults: ${resolved.failure.message}`)
-  return Effect.succeed(url.href.replace(/\/+$/, ""))
+  const problem = problemOf({ defaults, namespace }, { minTtl: Duration.toMillis(minTtl), granularity: 0 })
+  return problem === undefined ? Effect.succeed(url.href.replace(/\/+$/, "")) : refuse(problem)
 }
 
 const isLoopback = (hostname: string): boolean => /^(localhost|127\.[0-9.]+|\[::1\])$/.test(hostname)

@@ -14,7 +14,8 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as LockBackend from "../LockBackend.ts"
 import { type BackendReason, LockBackendError, Misconfigured } from "../LockError.ts"
-import * as LockOptions from "../LockOptions.ts"
+import type * as LockOptions from "../LockOptions.ts"
+import { problemOf } from "./internal/layerOptions.ts"
 import * as Address from "./internal/memcachedAddress.ts"
 import * as Connection from "./internal/memcachedConnection.ts"
 import * as Grant from "./internal/memcachedGrant.ts"
@@ -146,16 +147,11 @@ const capabilities: LockBackend.Capabilities = {
 }
 
 const check = (options: Options): Result.Result<Address.Address, Misconfigured> => {
-  const invalid = LockOptions.invalidNamespace(options.namespace ?? "")
-  if (invalid !== undefined) return Result.fail(new Misconfigured({ detail: invalid.message }))
-  const limits = {
+  const problem = problemOf(options, {
     minTtl: Duration.toMillis(capabilities.minTtl),
     granularity: Duration.toMillis(capabilities.ttlGranularity)
-  }
-  const resolved = LockOptions.resolve(limits, undefined, undefined, options.defaults)
-  return Result.isSuccess(resolved)
-    ? Address.read(options)
-    : Result.fail(new Misconfigured({ detail: `the layer's defaults: ${resolved.failure.message}` }))
+  })
+  return problem === undefined ? Address.read(options) : Result.fail(new Misconfigured({ detail: problem }))
 }
 
 const toBackendError =

@@ -9,14 +9,14 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
-import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type { Cluster, Redis, RedisOptions } from "ioredis"
 import * as LockBackend from "../LockBackend.ts"
 import { type LockBackendError, Misconfigured } from "../LockError.ts"
-import * as LockOptions from "../LockOptions.ts"
+import type * as LockOptions from "../LockOptions.ts"
+import { problemOf } from "./internal/layerOptions.ts"
 import { connect, type Connection, type RedisClient } from "./internal/redisClient.ts"
 import * as Keys from "./internal/redisKeys.ts"
 import { list } from "./internal/redisListing.ts"
@@ -130,13 +130,9 @@ export const make = (
 const open = (options: Options): Effect.Effect<Locks.Locks, Misconfigured, Scope.Scope> =>
   Effect.gen(function*() {
     const connection = yield* connectionOf(options)
-    const { acceptEviction = false, defaults, namespace = "" } = options
-    const invalid = LockOptions.invalidNamespace(namespace)
-    if (invalid !== undefined) return yield* new Misconfigured({ detail: invalid.message })
-    const resolved = LockOptions.resolve({ minTtl, granularity: 1 }, undefined, undefined, defaults)
-    if (Result.isFailure(resolved)) {
-      return yield* new Misconfigured({ detail: `the layer's defaults: ${resolved.failure.message}` })
-    }
+    const { acceptEviction = false, namespace = "" } = options
+    const problem = problemOf(options, { minTtl, granularity: 1 })
+    if (problem !== undefined) return yield* new Misconfigured({ detail: problem })
     const client = yield* connect(connection, "effect-lock")
     const names = Keys.make(namespace, client.keyPrefix)
     return Locks.make(client, names, new ServerCheck(client, acceptEviction), yield* Effect.scope)
