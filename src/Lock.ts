@@ -381,7 +381,7 @@ const administer = <A>(
   if (Result.isFailure(options)) return Effect.fail(options.failure)
   const budget = options.success.operationTimeout
   const call = { backend: instance.backend.name, operation, key, budget }
-  return bounded(call, Effect.suspend(() => ask(Duration.millis(budget))))
+  return bounded(instance, call, Effect.suspend(() => ask(Duration.millis(budget))))
 }
 
 const unsupported = (

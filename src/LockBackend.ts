@@ -138,6 +138,9 @@ export interface BreakRequest {
  * - `lateWrites`: what a delayed `tryAcquire` of a dead owner id can do: nothing (`refused`), or take the key until its
  *   ttl ends (`untilTtl`).
  * - `drain`: whether `break` can drain; where it can't, only `now` exists.
+ * - `ordered`: requests on one key take effect in the order in which they were made, as long as nothing fails: the next
+ *   caller of the same process is then sent right behind a release instead of after its answer. A promise about speed
+ *   only; where it is broken, that caller is refused and waits. Default: false.
  *
  * @category models
  */
@@ -151,6 +154,7 @@ export interface Capabilities {
   readonly fair: boolean
   readonly lateWrites: "refused" | "untilTtl"
   readonly drain: boolean
+  readonly ordered?: boolean | undefined
 }
 
 /**

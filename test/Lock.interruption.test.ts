@@ -48,6 +48,10 @@ const traces = ({ service }: World) => {
     ]
 }
 
+const turnOfTheEventLoop = Effect.callback<void>((resume) => {
+  setImmediate(() => resume(Effect.void))
+})
+
 /** How many operations between two yields, and how slow the backend is. */
 const paces = [1, 6].flatMap((steps) => [3, 4, 5, 6, 8, 12].map((n) => [n, steps] as const))
 
@@ -77,6 +81,8 @@ const sweep = (
         const ended = fiber.pollUnsafe() !== undefined
         yield* Fiber.interrupt(fiber)
         if (!ended) interrupted++
+        // The keeper stops its timer a turn after there is nothing left to keep.
+        yield* turnOfTheEventLoop
         if (residue(each)) left++
         yield* Scope.close(scope, Exit.void)
         if (ended) break

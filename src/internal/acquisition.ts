@@ -151,7 +151,8 @@ class Acquisition {
       willWait: this.wait > 0,
       budget: Duration.millis(call.budget)
     }
-    return Effect.matchEffect(boundedToTheEnd(call, Effect.suspend(() => instance.backend.tryAcquire(request))), {
+    const reply = boundedToTheEnd(instance, call, Effect.suspend(() => instance.backend.tryAcquire(request)))
+    return Effect.matchEffect(reply, {
       onSuccess: (reply) => {
         if (isAcquired(reply)) return this.onAcquired(reply, sentAt)
         if (!isHeld(reply)) return this.onFailed(unknownReply(call))

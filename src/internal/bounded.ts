@@ -2,12 +2,14 @@
  * One backend call, bounded: it answers within its budget whatever the driver does, even if that ignores interruption.
  */
 import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Lease from "../Lease.ts"
 import { LockBackendError, Protocol, TimedOut, Unreachable } from "../LockError.ts"
+import type { Keeper, Kept } from "./keeper.ts"
 import { signalWithin } from "./signal.ts"
 
 /** What a call is, for its errors, and how long it may take, in milliseconds. */
@@ -16,6 +18,11 @@ export interface Call {
   readonly operation: LockBackendError["operation"]
   readonly key: string
   readonly budget: number
+}
+
+/** Whose keeper watches the calls: one timer serves them all. */
+export interface Keepers {
+  keeperOf(fiber: Fiber.Fiber<unknown, unknown>, clock: Clock.Clock): Keeper
 }
 
 /**
@@ -27,7 +34,11 @@ export interface Call {
  *
  * Never a defect: a backend that dies is reported as `Protocol`.
  */
-export const bounded = <A>(call: Call, self: Effect.Effect<A, LockBackendError>): Effect.Effect<A, LockBackendError> =>
+export const bounded = <A>(
+  keepers: Keepers,
+  call: Call,
+  self: Effect.Effect<A, LockBackendError>
+): Effect.Effect<A, LockBackendError> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(Effect.forkDetach(self, { startImmediately: true }), (fiber) => {
       const exit = fiber.pollUnsafe()
@@ -36,35 +47,71 @@ export const bounded = <A>(call: Call, self: Effect.Effect<A, LockBackendError>)
         const since = Lease.stamp(clock).monotonic
         const stopped = () => {
           fiber.interruptUnsafe()
-          return ended(fiber, call.budget - (Lease.stamp(clock).monotonic - since))
+          return signalWithin(
+            call.budget - (Lease.stamp(clock).monotonic - since),
+            (signal) => fiber.addObserver(() => signal(undefined))
+          )
         }
-        return Effect.onInterrupt(restore(answered(call, fiber)), stopped)
+        return Effect.onInterrupt(restore(answered(keepers, call, fiber)), stopped)
       })
     })
   )
 
 /** `bounded` for who can't be interrupted there anyway. */
 export const boundedToTheEnd = <A>(
+  keepers: Keepers,
   call: Call,
   self: Effect.Effect<A, LockBackendError>
 ): Effect.Effect<A, LockBackendError> =>
   Effect.flatMap(Effect.forkDetach(self, { startImmediately: true }), (fiber) => {
     const exit = fiber.pollUnsafe()
-    return exit === undefined ? answered(call, fiber) : settle(call, exit)
+    return exit === undefined ? answered(keepers, call, fiber) : settle(call, exit)
   })
 
 const answered = <A>(
+  keepers: Keepers,
   call: Call,
   fiber: Fiber.Fiber<A, LockBackendError>
 ): Effect.Effect<A, LockBackendError> =>
-  Effect.flatMap(ended(fiber, call.budget), (exit) => {
-    if (exit !== undefined) return settle(call, exit)
-    fiber.interruptUnsafe()
-    return Effect.fail(timedOut(call))
-  })
+  Effect.withFiber((caller) =>
+    Effect.callback((resume) => {
+      const clock = caller.getRef(Clock.Clock)
+      const keeper = keepers.keeperOf(caller, clock)
+      const now = Lease.stamp(clock)
+      const deadline = new Deadline(now.monotonic + call.budget, () => {
+        stop()
+        fiber.interruptUnsafe()
+        resume(Effect.fail(timedOut(call)))
+      })
+      keeper.keep(deadline, now)
+      const unobserve = fiber.addObserver((exit) => {
+        keeper.drop(deadline)
+        resume(settle(call, exit))
+      })
+      const stop = () => {
+        keeper.drop(deadline)
+        unobserve()
+      }
+      return Effect.sync(stop)
+    })
+  )
 
-const ended = <A, E>(fiber: Fiber.Fiber<A, E>, millis: number): Effect.Effect<Exit.Exit<A, E> | undefined> =>
-  signalWithin(millis, (signal) => fiber.addObserver(signal))
+class Deadline implements Kept {
+  place = -1
+  // Nothing but the monotonic clock counts, so a step of the other one is of no interest.
+  readonly ttl = Infinity
+  dueAt: number
+  private readonly expire: () => void
+
+  constructor(dueAt: number, expire: () => void) {
+    this.dueAt = dueAt
+    this.expire = expire
+  }
+
+  onDue(now: Lease.Stamp): void {
+    if (this.dueAt <= now.monotonic + Lease.roundOff) this.expire()
+  }
+}
 
 /** The error of a call that did not answer in time. */
 export const timedOut = (call: Call): LockBackendError => {

@@ -259,6 +259,10 @@ export class HeldLease implements Kept, Renewable {
     })
     // A renewal still on its way when the release arrives is best not sent at all.
     const stopped = this.renewal.stopped
+    // The next in line is woken by a task of its own, so its request comes right behind this release.
+    if (stopped === undefined && instance.backend.capabilities.ordered === true) {
+      this.grant.queue.leave(this.grant.place)
+    }
     return Effect.map(stopped === undefined ? send : Effect.andThen(stopped, send), () => {
       this.releasing = "done"
       instance.leases.delete(this)

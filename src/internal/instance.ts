@@ -100,6 +100,11 @@ export class Instance {
     return keeper
   }
 
+  /** How many leases and calls have a time that is watched. */
+  get kept(): number {
+    return this.keepers.reduce((sum, keeper) => sum + keeper.size, 0)
+  }
+
   /** Acquisitions under way; the backend stays open until they have let go. */
   begin(): void {
     this.acquiring++
@@ -114,6 +119,7 @@ export class Instance {
     const { backend, telemetry } = this
     const send = (budget: number) =>
       boundedToTheEnd(
+        this,
         { backend: backend.name, operation: "release", key, budget },
         Effect.suspend(() =>
           backend.release({ key, ownerId, handle: release.handle(), unanswered, budget: Duration.millis(budget) })

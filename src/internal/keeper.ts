@@ -1,6 +1,6 @@
 /**
  * The keeper of one backend instance: wakes leases when something of theirs is due (a renewal, jeopardy, the end of
- * trust), with one timer for all of them and none while there are none.
+ * trust) and calls whose time is over, with one timer for all of them and none while there are none.
  *
  * Loss is found here without I/O, so a hung connection can't hide it.
  */
@@ -12,12 +12,13 @@ import * as Scheduler from "effect/Scheduler"
 import * as Lease from "../Lease.ts"
 import { nap } from "./signal.ts"
 
-/** What the keeper keeps; times in milliseconds of the monotonic clock. */
+/** What the keeper keeps, a lease or a call; times in milliseconds of the monotonic clock. */
 export interface Kept {
   /** When `onDue` wants to be called; the keeper orders by it. */
   dueAt: number
   /** Its place in the keeper's heap, −1 when it has none; the keeper's own. */
   place: number
+  /** How long it is trusted by both clocks: a step of the wall clock is noticed within a tenth of that. */
   readonly ttl: number
   /** Does what is due at `now` and sets a later `dueAt`, or leaves the keeper. */
   onDue(now: Lease.Stamp): void
@@ -34,7 +35,7 @@ export class Keeper {
   private readonly dispatcher: Scheduler.SchedulerDispatcher
   private timer: Fiber.Fiber<void> | undefined
   private timerAt = Infinity
-  private armingSoon = false
+  private settlingSoon = false
   private ticking = false
   private tickEvery = Infinity
   private wallLead = -Infinity
@@ -50,13 +51,14 @@ export class Keeper {
     return this.heap.length
   }
 
-  /** Takes a lease in, or notes that its `dueAt` changed. */
+  /** Takes one in, or notes that its `dueAt` changed. */
   keep(kept: Kept, now: Lease.Stamp): void {
     if (kept.place < 0) {
       if (this.heap.length === 0) {
-        this.wallLead = now.wall - now.monotonic
+        this.wallLead = Infinity
         this.tickEvery = Infinity
       }
+      this.wallLead = Math.min(this.wallLead, now.wall - now.monotonic)
       this.tickEvery = Math.min(this.tickEvery, 1000, kept.ttl / 10)
       kept.place = this.heap.push(kept) - 1
       this.up(kept)
@@ -64,10 +66,10 @@ export class Keeper {
       this.up(kept)
       this.down(kept)
     }
-    this.armSoon()
+    if (Math.min(this.heap[0]!.dueAt, now.monotonic + this.tickEvery) < this.timerAt) this.settleSoon()
   }
 
-  /** Lets a lease go. */
+  /** Lets one go. */
   drop(kept: Kept): void {
     const place = kept.place
     if (place < 0) return
@@ -79,7 +81,7 @@ export class Keeper {
       this.up(last)
       this.down(last)
     }
-    if (this.heap.length === 0) this.disarm()
+    if (this.heap.length === 0 && this.timer !== undefined) this.settleSoon()
   }
 
   private tick(): void {
@@ -114,14 +116,16 @@ export class Keeper {
     this.down(kept)
   }
 
-  // Not here and now: most leases are given back before anything else gets to run, and a timer costs more than they do.
-  private armSoon(): void {
+  // Not here and now: most leases are given back before anything else gets to run, most calls are followed by another,
+  // and a timer costs more than they do. A timer that is too early stays: it costs one look.
+  private settleSoon(): void {
     // A tick arms it once, when all is done.
-    if (this.armingSoon || this.ticking) return
-    this.armingSoon = true
+    if (this.settlingSoon || this.ticking) return
+    this.settlingSoon = true
     this.dispatcher.scheduleTask(() => {
-      this.armingSoon = false
+      this.settlingSoon = false
       if (this.heap.length > 0) this.arm(Lease.stamp(this.clock))
+      else this.disarm()
     }, 0)
   }
 

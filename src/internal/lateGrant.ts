@@ -32,7 +32,8 @@ export const refresh = (
   late: Acquired
 ): Effect.Effect<{ readonly reply: Acquired; readonly sentAt: Lease.Stamp } | undefined> =>
   Effect.suspend(() => {
-    const { clock, instance: { backend }, key, options, ownerId } = of
+    const { clock, instance, key, options, ownerId } = of
+    const { backend } = instance
     const sentAt = Lease.stamp(clock)
     const budget = options.operationTimeout
     const request = {
@@ -43,7 +44,7 @@ export const refresh = (
       budget: Duration.millis(budget)
     }
     const call = { backend: backend.name, operation: "renew", key, budget } as const
-    return Effect.match(bounded(call, Effect.suspend(() => backend.renew(request))), {
+    return Effect.match(bounded(instance, call, Effect.suspend(() => backend.renew(request))), {
       onSuccess: (reply) =>
         isRenewed(reply) && isEnough(options, reply, sentAt, Lease.stamp(clock))
           ? { reply: { ...late, handle: reply.handle, grantedTtl: reply.grantedTtl }, sentAt }

@@ -120,7 +120,7 @@ export class Renewal {
         handle: this.handle,
         budget: Duration.millis(budget)
       }
-      return Effect.match(bounded(call, Effect.suspend(() => backend.renew(request))), {
+      return Effect.match(bounded(this.instance, call, Effect.suspend(() => backend.renew(request))), {
         onSuccess: (reply) => {
           if (this.lease.hasEnded) return
           if (isRenewed(reply)) this.onRenewed(reply, sentAt)

@@ -160,7 +160,9 @@ const capabilities = ({ kind }: RedisClient): LockBackend.Capabilities => ({
   },
   fair: kind === "standalone",
   lateWrites: "refused",
-  drain: true
+  drain: true,
+  // One connection for all commands. The nodes of a cluster may send a command on to each other.
+  ordered: kind === "standalone"
 })
 
 // Whose turn has come is told, so polls are for messages that were lost, and for holders and waiters that died. With

@@ -3,9 +3,20 @@ import { Cause, Clock, Context, Deferred, Duration, Effect, Exit, Fiber } from "
 import { LockBackendError, TimedOut, Unauthorized } from "effect-lock"
 import { TestClock } from "effect/testing"
 import { bounded, type Call, timedOut } from "../../src/internal/bounded.ts"
+import { Keeper } from "../../src/internal/keeper.ts"
 import { start, unreachable } from "../backends.ts"
 
 const call: Call = { backend: "test", operation: "renew", key: "k", budget: 1_000 }
+
+/** Keepers as an instance has them, one for each clock. */
+const keepers = {
+  kept: new Map<Clock.Clock, Keeper>(),
+  keeperOf(fiber: Fiber.Fiber<unknown, unknown>, clock: Clock.Clock): Keeper {
+    const keeper = this.kept.get(clock) ?? new Keeper(fiber, clock)
+    this.kept.set(clock, keeper)
+    return keeper
+  }
+}
 
 /** An answer that comes after `millis`, whatever interrupts it meanwhile. */
 const stubborn = <A>(millis: number, value: A) => Effect.uninterruptible(Effect.as(Effect.sleep(millis), value))
@@ -41,9 +52,9 @@ describe("an answer", () => {
   it.effect("at once is passed on without a timer", () =>
     Effect.gen(function*() {
       const { on, sleeps } = yield* countingSleeps
-      assert.strictEqual(yield* on(bounded(call, Effect.succeed("yes"))), "yes")
+      assert.strictEqual(yield* on(bounded(keepers, call, Effect.succeed("yes"))), "yes")
       const refused = unreachable("renew")
-      assert.strictEqual(yield* on(Effect.flip(bounded(call, Effect.fail(refused)))), refused)
+      assert.strictEqual(yield* on(Effect.flip(bounded(keepers, call, Effect.fail(refused)))), refused)
       assert.strictEqual(sleeps.started, 0)
     }))
 
@@ -51,13 +62,13 @@ describe("an answer", () => {
     Effect.gen(function*() {
       const { on, sleeps } = yield* countingSleeps
       const answer = yield* Deferred.make<string, LockBackendError>()
-      const succeeding = yield* fork(on(bounded(call, Deferred.await(answer))))
+      const succeeding = yield* fork(on(bounded(keepers, call, Deferred.await(answer))))
       yield* TestClock.adjust(999)
       assert.deepStrictEqual([succeeding.pollUnsafe(), sleeps.pending], [undefined, 1])
       yield* Deferred.succeed(answer, "yes")
       assert.strictEqual(yield* Fiber.join(succeeding), "yes")
       const refused = unreachable("renew")
-      const failing = yield* fork(bounded(call, Effect.delay(Effect.fail(refused), 999)))
+      const failing = yield* fork(bounded(keepers, call, Effect.delay(Effect.fail(refused), 999)))
       yield* TestClock.adjust(999)
       assert.strictEqual(errorOf(failing.pollUnsafe()), refused)
       assert.strictEqual(sleeps.pending, 0)
@@ -65,13 +76,15 @@ describe("an answer", () => {
 
   it.effect("at once is passed on even if there is no budget left", () =>
     Effect.gen(function*() {
-      assert.strictEqual(yield* bounded({ ...call, budget: 0 }, Effect.succeed("yes")), "yes")
+      assert.strictEqual(yield* bounded(keepers, { ...call, budget: 0 }, Effect.succeed("yes")), "yes")
     }))
 
   it.effect("is given in the caller's own context", () =>
     Effect.gen(function*() {
       const Name = Context.Reference<string>("test/Name", { defaultValue: () => "default" })
-      const asked = bounded(call, Effect.andThen(Effect.yieldNow, Name)).pipe(Effect.provideService(Name, "caller's"))
+      const asked = bounded(keepers, call, Effect.andThen(Effect.yieldNow, Name)).pipe(
+        Effect.provideService(Name, "caller's")
+      )
       assert.strictEqual(yield* asked, "caller's")
     }))
 })
@@ -79,7 +92,7 @@ describe("an answer", () => {
 describe("no answer", () => {
   it.effect("within the budget is TimedOut, at the millisecond, with what was asked", () =>
     Effect.gen(function*() {
-      const fiber = yield* fork(bounded(call, Effect.never))
+      const fiber = yield* fork(bounded(keepers, call, Effect.never))
       yield* TestClock.adjust(999)
       assert.isUndefined(fiber.pollUnsafe())
       yield* TestClock.adjust(1)
@@ -96,14 +109,14 @@ describe("no answer", () => {
 
   it.effect("from a driver that can't be interrupted is TimedOut just as early", () =>
     Effect.gen(function*() {
-      const fiber = yield* fork(bounded(call, hang))
+      const fiber = yield* fork(bounded(keepers, call, hang))
       yield* TestClock.adjust(1_000)
       assert.strictEqual(errorOf(fiber.pollUnsafe()).reason._tag, "TimedOut")
     }))
 
   it.effect("from a driver whose clean-up hangs is TimedOut just as early", () =>
     Effect.gen(function*() {
-      const fiber = yield* fork(bounded(call, Effect.ensuring(Effect.never, hang)))
+      const fiber = yield* fork(bounded(keepers, call, Effect.ensuring(Effect.never, hang)))
       yield* TestClock.adjust(1_000)
       assert.strictEqual(errorOf(fiber.pollUnsafe()).reason._tag, "TimedOut")
     }))
@@ -111,7 +124,7 @@ describe("no answer", () => {
   it.effect("ends by telling the call to stop", () =>
     Effect.gen(function*() {
       let stopped = 0
-      yield* fork(bounded(call, Effect.onInterrupt(Effect.never, () => Effect.sync(() => stopped++))))
+      yield* fork(bounded(keepers, call, Effect.onInterrupt(Effect.never, () => Effect.sync(() => stopped++))))
       yield* TestClock.adjust(999)
       assert.strictEqual(stopped, 0)
       yield* TestClock.adjust(1)
@@ -122,7 +135,7 @@ describe("no answer", () => {
     Effect.gen(function*() {
       let answered = 0
       const late = Effect.andThen(stubborn(5_000, "yes"), () => Effect.sync(() => answered++))
-      const fiber = yield* fork(bounded(call, Effect.uninterruptible(late)))
+      const fiber = yield* fork(bounded(keepers, call, Effect.uninterruptible(late)))
       yield* TestClock.adjust("1 second")
       const exit = fiber.pollUnsafe()
       yield* TestClock.adjust("1 minute")
@@ -133,7 +146,7 @@ describe("no answer", () => {
 
   it.effect("where there is no budget is TimedOut at once", () =>
     Effect.gen(function*() {
-      const fiber = yield* fork(bounded({ ...call, budget: 0 }, Effect.never))
+      const fiber = yield* fork(bounded(keepers, { ...call, budget: 0 }, Effect.never))
       yield* TestClock.adjust(0)
       assert.strictEqual(errorOf(fiber.pollUnsafe()).reason._tag, "TimedOut")
     }))
@@ -160,7 +173,7 @@ describe("a call that ends in another way", () => {
   for (const [how, self] of deaths) {
     it.effect(`${how}: a Protocol error with its cause, which is not tried again`, () =>
       Effect.gen(function*() {
-        const fiber = yield* fork(bounded(call, self))
+        const fiber = yield* fork(bounded(keepers, call, self))
         yield* TestClock.adjust(10)
         const error = errorOf(yield* Fiber.await(fiber))
         assert.deepInclude({ ...error }, { backend: "test", operation: "renew", key: "k" })
@@ -176,14 +189,14 @@ describe("a call that ends in another way", () => {
         key: "k",
         reason: new Unauthorized({ detail: "NOAUTH" })
       })
-      const exit = yield* Effect.exit(bounded(call, Effect.ensuring(Effect.fail(denied), Effect.die(boom))))
+      const exit = yield* Effect.exit(bounded(keepers, call, Effect.ensuring(Effect.fail(denied), Effect.die(boom))))
       assert.deepStrictEqual([errorOf(exit).reason._tag, errorOf(exit).cause], ["Protocol", denied])
     }))
 
   it.effect("interrupts itself: Unreachable, tried again; the caller is not interrupted by it", () =>
     Effect.gen(function*() {
       for (const self of [Effect.interrupt, Effect.andThen(Effect.yieldNow, Effect.interrupt)]) {
-        const error = errorOf(yield* Effect.exit(bounded(call, self)))
+        const error = errorOf(yield* Effect.exit(bounded(keepers, call, self)))
         assert.deepStrictEqual([error.reason._tag, error.isRetryable], ["Unreachable", true])
       }
     }))
@@ -194,7 +207,7 @@ describe("an interrupted caller", () => {
     Effect.gen(function*() {
       const log: Array<string> = []
       const cleanUp = Effect.andThen(Effect.sleep(200), Effect.sync(() => log.push("cleaned up")))
-      const fiber = yield* fork(bounded(call, Effect.onInterrupt(Effect.never, () => cleanUp)))
+      const fiber = yield* fork(bounded(keepers, call, Effect.onInterrupt(Effect.never, () => cleanUp)))
       yield* TestClock.adjust(100)
       const interrupting = yield* fork(Effect.andThen(Fiber.interrupt(fiber), Effect.sync(() => log.push("out"))))
       yield* TestClock.adjust(199)
@@ -208,7 +221,7 @@ describe("an interrupted caller", () => {
   it.effect("is out at once if the call stops at once, and leaves no timer", () =>
     Effect.gen(function*() {
       const { on, sleeps } = yield* countingSleeps
-      const fiber = yield* fork(on(bounded(call, Effect.never)))
+      const fiber = yield* fork(on(bounded(keepers, call, Effect.never)))
       yield* Fiber.interrupt(fiber)
       yield* TestClock.adjust(0)
       assert.strictEqual(sleeps.pending, 0)
@@ -216,7 +229,7 @@ describe("an interrupted caller", () => {
 
   it.effect("is out when the budget of the call is spent, even if the call never stops", () =>
     Effect.gen(function*() {
-      const fiber = yield* fork(bounded(call, hang))
+      const fiber = yield* fork(bounded(keepers, call, hang))
       yield* TestClock.adjust(600)
       fiber.interruptUnsafe()
       yield* TestClock.adjust(399)
@@ -227,7 +240,7 @@ describe("an interrupted caller", () => {
 
   it.effect("is out within another budget at the latest", () =>
     Effect.gen(function*() {
-      const fiber = yield* fork(bounded(call, hang))
+      const fiber = yield* fork(bounded(keepers, call, hang))
       yield* TestClock.adjust(600)
       fiber.interruptUnsafe()
       yield* TestClock.adjust(1_000)
@@ -237,9 +250,13 @@ describe("an interrupted caller", () => {
   it.effect("in an uninterruptible region does not cut the call short: its answer comes, then the interruption", () =>
     Effect.gen(function*() {
       const seen: Array<string> = []
-      const attempt = Effect.tap(bounded(call, stubborn(500, "yes")), (answer) => Effect.sync(() => seen.push(answer)))
+      const attempt = Effect.tap(
+        bounded(keepers, call, stubborn(500, "yes")),
+        (answer) => Effect.sync(() => seen.push(answer))
+      )
       let stopped = 0
       const gentle = bounded(
+        keepers,
         call,
         Effect.onInterrupt(Effect.as(Effect.sleep(500), "yes"), () => Effect.sync(() => stopped++))
       )

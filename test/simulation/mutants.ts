@@ -163,8 +163,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "the fiber of a call goes on when its time is over",
     file: "internal/bounded.ts",
-    find: "if (exit !== undefined) return settle(call, exit)\n    fiber.interruptUnsafe()",
-    replace: "if (exit !== undefined) return settle(call, exit)",
+    find: "stop()\n        fiber.interruptUnsafe()",
+    replace: "stop()",
     mix: "messages"
   },
   {

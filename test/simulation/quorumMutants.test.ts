@@ -10,7 +10,7 @@ import { mixes } from "./quorumMixes.ts"
 import { mutants, type QuorumMutant } from "./quorumMutants.ts"
 
 /** Each mutant is noticed within so many seeds of its mix; the real code passes more of all mixes in `quorum.test.ts`. */
-const mostSeeds = 15
+const mostSeeds = 300
 
 const root = path.join(import.meta.dirname, "../..")
 

@@ -66,6 +66,7 @@ class IoredisClient implements RedisClient {
   private lastError: unknown
   // We ended the connection, and it is not closed yet.
   private closing = false
+  private gathering = false
   private detached = false
   // Since when something was sent that has no answer, and nothing at all was heard.
   private silentSince: number | undefined
@@ -159,6 +160,7 @@ class IoredisClient implements RedisClient {
 
   transmit(command: Command, known: boolean): void {
     this.silentSince ??= command.startedAt
+    this.gather()
     command.write(known).then(
       (answer) => {
         this.silentSince = undefined
@@ -171,6 +173,19 @@ class IoredisClient implements RedisClient {
         } else command.fail(reasonOf(error, this.endpoint))
       }
     )
+  }
+
+  // What is sent in one turn goes out in one write when it ends: a system call costs more than a command. Only where the
+  // connection is ours; a user's may be written to by others, who may count on their own order of things.
+  private gather(): void {
+    if (!this.own || this.gathering) return
+    const { stream } = this.driver as Redis
+    this.gathering = true
+    stream.cork()
+    process.nextTick(() => {
+      this.gathering = false
+      stream.uncork()
+    })
   }
 
   /**

@@ -25,6 +25,7 @@ const fenceLife = 48 * 60 * 60 * 1000
 const queueLife = 24 * 60 * 60 * 1000
 
 // KEYS: 1 record, 2 fence, 3 queue, 4 tombstone. A member of the queue is `inbox|ttl|owner`.
+// Scripts answer the usual case before these, because a server makes functions anew for each call.
 const functions = `
 local function parse(value)
   local owner, fence, since, state, metadata = string.match(value, "^1|([^|]*)|(%d+)|(%d+)|(%a)|(.*)$")
@@ -47,9 +48,10 @@ local function write(owner, fence, since, state, metadata, ttl)
   redis.call("SET", KEYS[1], "1|" .. owner .. "|" .. fence .. "|" .. since .. "|" .. state .. "|" .. metadata, "PX", ttl)
 end
 -- Gives the free lock to the first waiter that listens and answers who that is; the asker itself only hears its name.
-local function give(channels, asker)
+-- \`member\` was taken from the queue already, if it is there.
+local function give(channels, asker, member)
   while true do
-    local member = redis.call("ZPOPMIN", KEYS[3])[1]
+    member = member or redis.call("ZPOPMIN", KEYS[3])[1]
     if not member then return nil end
     local inbox, ttl, owner = string.match(member, "^([^|]*)|(%d+)|(.*)$")
     if owner == asker then return owner end
@@ -59,6 +61,7 @@ local function give(channels, asker)
       write(owner, mint(now), string.format("%.0f", now), "w", "{}", string.format("%.0f", window))
       return owner
     end
+    member = nil
   end
 end
 `
@@ -67,9 +70,26 @@ end
  * ARGV: owner, ttl, metadata, member of the queue (empty: does not wait), channels.
  * Replies `{1, fence}`, or `{0, remaining ms, record}` (record is false where the lock is free and the asker dead).
  */
-export const acquire: RedisScript = script(`${functions}
+export const acquire: RedisScript = script(`
 local owner, ttl, metadata, member, channels = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local value = redis.call("GET", KEYS[1])
+local first
+if not value then
+  if redis.call("EXISTS", KEYS[4]) == 1 then return {0, -2, false} end
+  first = redis.call("ZPOPMIN", KEYS[3])[1]
+  if not first then
+    local time = redis.call("TIME")
+    local now = time[1] * 1000000 + time[2]
+    local since = string.format("%.0f", now)
+    local fence = since
+    local last = redis.call("GET", KEYS[2])
+    if last and tonumber(last) >= now then fence = string.format("%.0f", tonumber(last) + 1) end
+    redis.call("SET", KEYS[2], fence, "PX", "${fenceLife}")
+    redis.call("SET", KEYS[1], "1|" .. owner .. "|" .. fence .. "|" .. since .. "|h|" .. metadata, "PX", ttl)
+    return {1, fence}
+  end
+end
+${functions}
 if value then
   local held, foreign = parse(value)
   if foreign then return foreign end
@@ -87,8 +107,7 @@ if value then
   end
   return {0, left, value}
 end
-if redis.call("EXISTS", KEYS[4]) == 1 then return {0, -2, false} end
-local turn = give(channels, owner)
+local turn = give(channels, owner, first)
 if turn and turn ~= owner then
   if member ~= "" then
     redis.call("ZADD", KEYS[3], "NX", string.format("%.0f", micros()), member)
@@ -121,17 +140,29 @@ return 1
  * ARGV: owner, which grant (a fence; empty: any; \`w\`: only what was not claimed), its member of the queue (empty: none),
  * tombstone's life (empty: none), channels. Replies 1 if it was held, else 0.
  */
-export const release: RedisScript = script(`${functions}
+export const release: RedisScript = script(`
 local owner, which, member, tomb, channels = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if tomb ~= "" then redis.call("SET", KEYS[4], "1", "PX", tomb) end
 if member ~= "" then redis.call("ZREM", KEYS[3], member) end
 local value = redis.call("GET", KEYS[1])
+local first
+if value then
+  local mine = "1|" .. owner .. "|" .. which .. "|"
+  if which ~= "" and string.sub(value, 1, #mine) == mine then
+    first = redis.call("ZPOPMIN", KEYS[3])[1]
+    if not first then
+      redis.call("DEL", KEYS[1])
+      return 1
+    end
+  end
+end
+${functions}
 if value then
   local held, foreign = parse(value)
   if foreign then return foreign end
   if held.owner ~= owner then return 0 end
   if which ~= "" and which ~= held.fence and which ~= held.state then return 0 end
-  if not give(channels, "") then redis.call("DEL", KEYS[1]) end
+  if not give(channels, "", first) then redis.call("DEL", KEYS[1]) end
   return 1
 end
 if member ~= "" then give(channels, "") end

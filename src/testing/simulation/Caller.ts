@@ -108,10 +108,10 @@ const callOf = (call: Call): Effect.Effect<void> =>
     )
   })
 
-// Without a lease there is no timer: the keeper's fiber ends with what it kept.
+// Without a lease or a call there is no timer: the keeper's fiber ends with what it kept.
 const onQuiet = ({ backends, of: { oracles }, process }: Place): void => {
-  if (backends.some((backend) => (instanceOf(backend)?.leases.size ?? 0) > 0)) return
-  oracles.onCensus(process, (kind) => kind === "keeper", "although there is no lease")
+  if (backends.some((backend) => (instanceOf(backend)?.kept ?? 0) > 0)) return
+  oracles.onCensus(process, (kind) => kind === "keeper", "although there is no lease and no call")
 }
 
 const kindOf = (call: Call): Effect.Effect<unknown, CallError, LockBackend> => {

@@ -88,7 +88,7 @@ const mostUntilAcquired = ({ mostUntilFree = 1.05 * ttl }: Model) => mostUntilFr
  * excuses nobody.
  *
  * At the end nothing is left: no lease, no queue, no request, no fiber in any process that lives; and a keeper has no
- * fiber at any time at which there is no lease.
+ * fiber at any time at which there is no lease and no call.
  *
  * @category running
  */
