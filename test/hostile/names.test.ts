@@ -156,7 +156,7 @@ describe(`names (${told})`, () => {
     const seen = new Registry()
     const leases = new Registry()
     return forAllPairs(7, (pair) =>
-      Effect.gen(function*() {
+      Effect.sync(() => {
         const [space, name] = pair
         const names = namesOf(space)
         seen.claim(names.locks + name, pair)
@@ -164,7 +164,7 @@ describe(`names (${told})`, () => {
         check(/^effect-lock\/[^/]*\/locks\/$/.test(names.locks), "locks", names.locks)
         check(/^effect-lock\/[^/]*\/dead\/$/.test(names.dead), "dead", names.dead)
         if (pair[1].length % 8 !== 0) return
-        const id = yield* leaseId(names, name, "o")
+        const id = leaseId(names, name, "o")
         check(/^\d{1,19}$/.test(id) && BigInt(id) > 0n && BigInt(id) < 2n ** 63n, "lease", id)
         leases.claim(id, pair, "lease")
       }), count * 0.7)

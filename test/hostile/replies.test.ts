@@ -96,9 +96,9 @@ const overHttp: ReadonlyArray<HttpBackend> = [
     make: Etcd.make({ endpoints: ["http://127.0.0.1:1"] }),
     handle: "7",
     conclusive: [],
-    almost: Effect.gen(function*() {
+    almost: Effect.sync(() => {
       const names = namesOf("")
-      const lease = yield* leaseId(names, key, ownerId)
+      const lease = leaseId(names, key, ownerId)
       const header = { cluster_id: "1", revision: "9", raft_term: "2" }
       const base64 = (text: string) => Buffer.from(text).toString("base64")
       const value = valueOf({ ownerId, since: 5, metadata: {} })

@@ -26,7 +26,16 @@ import { inspect } from "node:util"
 import { afterAll } from "vitest"
 import { type EtcdServer, etcdServer, etcdServerWithTls, type TlsFiles } from "../servers/EtcdServer.ts"
 import { isInstalled } from "../servers/ServerProcess.ts"
-import { answer, ask, backend, base64, grantOf, keysUnder } from "./internal/etcdLocks.ts"
+import {
+  answer,
+  answeredFirst,
+  ask,
+  backend,
+  base64,
+  grantOf,
+  type Intercept,
+  keysUnder
+} from "./internal/etcdLocks.ts"
 
 const installed = isInstalled("etcd")
 const scope = Scope.makeUnsafe()
@@ -65,7 +74,8 @@ const server: EtcdServer | undefined = installed
 const url = server?.url ?? ""
 const endpoints = [url]
 const authOf = (user: string, secret = password) => ({ user, password: Redacted.make(secret) })
-const as = (user: string) => backend({ endpoints, auth: authOf(user), namespace: "billing" })
+const as = (user: string, intercept?: Intercept) =>
+  backend({ endpoints, auth: authOf(user), namespace: "billing" }, intercept)
 
 const rootToken = Effect.map(ask(url, "auth/authenticate", { name: "root", password }), ({ token }): string => token)
 
@@ -161,7 +171,7 @@ describe.skipIf(!installed)("a login to etcd", () => {
   it.live("that has ended is made anew, within the request that finds it so", () =>
     Effect.gen(function*() {
       const key = fresh()
-      const { release, renew, sent, tryAcquire } = yield* as("locks")
+      const { release, renew, sent, tryAcquire } = yield* as("locks", answeredFirst("lease/grant"))
       const { handle } = grantOf(yield* tryAcquire("a", { key }))
       assert.deepStrictEqual(sent(), ["auth/authenticate", "lease/grant", "kv/txn"])
       yield* endLogins("locks")

@@ -160,10 +160,10 @@ const send = <A extends Answer>(
 ): Effect.Effect<A, EtcdFailure> =>
   Effect.gen(function*() {
     let failures = 0
-    let last: EtcdFailure = new TimedOut({ detail: "no time left to ask", after: Duration.millis(limits.each) })
+    let last: EtcdFailure | undefined
     while (true) {
       const left = limits.until - (yield* monotonic)
-      if (left <= 0) return yield* Effect.fail(last)
+      if (left <= 0) return yield* Effect.fail(last ?? noTime(limits))
       const member = gateway.preferred
       const answered = yield* Effect.result(once(gateway, member, message, Math.min(limits.each, left), decode))
       if (Result.isSuccess(answered)) {
@@ -179,6 +179,9 @@ const send = <A extends Answer>(
       if (last._tag !== "TimedOut" && ++failures > gateway.endpoints.length) return yield* Effect.fail(last)
     }
   })
+
+const noTime = ({ each }: Limits): TimedOut =>
+  new TimedOut({ detail: "no time left to ask", after: Duration.millis(each) })
 
 const once = <A>(
   gateway: Gateway,

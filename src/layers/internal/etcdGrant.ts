@@ -15,6 +15,7 @@ import { code, isStatus } from "./etcdFailure.ts"
 import { type Gateway, type Limits, limitsOf } from "./etcdGateway.ts"
 import { leaseId, type Names, valueOf } from "./etcdRecord.ts"
 import * as Requests from "./etcdRequests.ts"
+import { takeWithKept, takeWithNew } from "./etcdTaking.ts"
 import * as Tombstones from "./tombstones.ts"
 
 /** A backend: where etcd is, its names, and what this process remembers, all of which may be lost. */
@@ -66,7 +67,7 @@ export const renew = (
 ): Effect.Effect<LockBackend.Renewed | LockBackend.Lost, EtcdFailure> =>
   Effect.gen(function*() {
     const limits = yield* limitsOf(request.budget)
-    const lease = yield* leaseId(etcd.names, request.key, request.ownerId)
+    const lease = leaseId(etcd.names, request.key, request.ownerId)
     return yield* confirm(etcd, limits, { ...request, revision: request.handle, lease })
   })
 
@@ -79,7 +80,7 @@ export const release = (
     const { handle, key, ownerId } = request
     Tombstones.add(etcd.dead, ownerId, !request.unanswered, yield* monotonic)
     const limits = yield* limitsOf(request.budget)
-    const own = yield* leaseId(etcd.names, key, ownerId)
+    const own = leaseId(etcd.names, key, ownerId)
     const unanswered = request.unanswered || etcd.uncertain.has(ownerId)
     const isFreed = !unanswered && Option.isSome(handle) && (yield* Requests.revoke(etcd.gateway, limits, own))
     const reply = isFreed ? "Released" : yield* retire(etcd, limits, { key, ownerId, own, unanswered })
@@ -145,17 +146,17 @@ const attempt = (
   Effect.gen(function*() {
     const { gateway, names } = etcd
     const { key, ownerId, ttl } = request
-    const own = yield* leaseId(names, key, ownerId)
+    const own = leaseId(names, key, ownerId)
     const seconds = secondsOf(ttl)
-    const kept = yield* leaseFor(etcd, limits, ownerId, own, seconds)
     const value = valueOf({ ownerId, since: yield* Clock.currentTimeMillis, metadata: request.metadata })
     const at = { key: names.locks + key, tombstone: names.dead + own, lease: own, value }
-    const outcome = yield* Requests.take(gateway, limits, at)
+    const take = etcd.leased.has(ownerId) ? takeWithKept : takeWithNew
+    const { kept, outcome } = yield* take(gateway, limits, at, seconds)
     if (outcome._tag === "Done") {
       remember(etcd.contended, key, false)
       remember(etcd.leased, ownerId, false)
       // A lease that was there before lives as long as whoever kept it alive says, if that was the leader.
-      const isWhole = kept.seconds >= seconds && (kept.fresh || kept.term === outcome.term)
+      const isWhole = kept !== undefined && kept.seconds >= seconds && (kept.fresh || kept.term === outcome.term)
       return isWhole
         ? acquired(outcome.revision, Duration.seconds(kept.seconds))
         : yield* replayed(etcd, limits, request, outcome.revision, own)
@@ -196,7 +197,7 @@ const retire = (
   Effect.gen(function*() {
     let seen: Requests.Seen
     if (unanswered) {
-      const lease = yield* leaseId(names, key, ownerId, "tombstone")
+      const lease = leaseId(names, key, ownerId, "tombstone")
       yield* Requests.grantOrKeep(gateway, limits, lease, tombstoneSeconds)
       seen = yield* Requests.bury(gateway, limits, { key: names.locks + key, tombstone: names.dead + own, lease })
     } else seen = yield* Requests.look(gateway, limits, names.locks + key)
@@ -205,20 +206,6 @@ const retire = (
     const wasThere = yield* Requests.revoke(gateway, limits, isOurs ? found.lease : own)
     return isOurs && wasThere ? "Released" : "NotHeld"
   })
-
-const leaseFor = (
-  { gateway, leased }: Etcd,
-  limits: Limits,
-  ownerId: string,
-  id: string,
-  seconds: number
-): Effect.Effect<Requests.Kept, EtcdFailure> =>
-  leased.has(ownerId)
-    ? Effect.flatMap(
-      Requests.keepAlive(gateway, limits, id),
-      (kept) => kept.seconds > 0 ? Effect.succeed(kept) : Requests.grantOrKeep(gateway, limits, id, seconds)
-    )
-    : Requests.grantOrKeep(gateway, limits, id, seconds)
 
 // The owner id has the lock, so the answer is that of a renewal.
 const replayed = (
@@ -276,7 +263,7 @@ const confirm = (
       } else if (kept.term === term) {
         if (kept.seconds >= seconds) return renewed(revision, kept.seconds)
         // A lease can't be made longer; the lock can be attached to a longer one.
-        const to = yield* leaseId(names, key, ownerId, String(seconds))
+        const to = leaseId(names, key, ownerId, String(seconds))
         const longer = yield* Requests.grantOrKeep(gateway, limits, to, seconds)
         if (yield* Requests.move(gateway, limits, { key: path, revision, from: lease, to })) {
           yield* Effect.ignore(Requests.revoke(gateway, limits, lease))

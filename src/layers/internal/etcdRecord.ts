@@ -12,6 +12,7 @@ import * as Base64 from "effect/encoding/Base64"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import { createHash } from "node:crypto"
 import type { Holder } from "../../Holder.ts"
 import { Misconfigured } from "../../LockError.ts"
 import { encode } from "./encodedName.ts"
@@ -35,17 +36,13 @@ export const namesOf = (namespace: string): Names => {
  * `purpose` is empty for the lease of an acquisition. It belongs to one owner id and one key, so revoking it can free
  * nobody else's lock.
  */
-export const leaseId = (names: Names, key: string, ownerId: string, purpose = ""): Effect.Effect<string> =>
-  Effect.map(
-    Effect.promise(() =>
-      globalThis.crypto.subtle.digest("SHA-256", utf8.encode(JSON.stringify([names.namespace, key, ownerId, purpose])))
-    ),
-    (digest) => {
-      const id = new DataView(digest).getBigInt64(0) & 0x7fff_ffff_ffff_ffffn
-      // 0 would ask etcd to choose.
-      return (id === 0n ? 1n : id).toString()
-    }
-  )
+export const leaseId = (names: Names, key: string, ownerId: string, purpose = ""): string => {
+  // At once: Web Crypto answers from another thread, which takes longer than all else that is computed for a request.
+  const hash = createHash("sha256").update(JSON.stringify([names.namespace, key, ownerId, purpose])).digest()
+  const id = hash.readBigInt64BE(0) & 0x7fff_ffff_ffff_ffffn
+  // 0 would ask etcd to choose.
+  return (id === 0n ? 1n : id).toString()
+}
 
 /** The end of the range of everything that starts with `prefix`, in base64: the last byte is one more. */
 export const endOfPrefix = (prefix: string): string => {

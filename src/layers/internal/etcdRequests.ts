@@ -102,11 +102,19 @@ export type Outcome =
   | { readonly _tag: "Buried"; readonly seen: Seen }
   | { readonly _tag: "Refused"; readonly seen: Seen }
 
+/** A lock's key, the lease it is to hang on, the tombstone that must not be there, and the value, in base64. */
+export interface Taking {
+  readonly key: string
+  readonly tombstone: string
+  readonly lease: string
+  readonly value: string
+}
+
 /** Takes the lock if nobody has it and its owner id has no tombstone. */
 export const take = (
   gateway: Gateway,
   limits: Limits,
-  at: { readonly key: string; readonly tombstone: string; readonly lease: string; readonly value: string }
+  at: Taking
 ): Effect.Effect<Outcome, EtcdFailure> => {
   const [key, tombstone] = [Base64.encode(at.key), Base64.encode(at.tombstone)]
   return Effect.flatMap(

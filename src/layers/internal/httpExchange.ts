@@ -4,6 +4,7 @@
  * No status is a failure here and nothing is retried: what an answer means is the backend's part. The client's own spans
  * are switched off, because they would carry URLs and headers, and so keys and credentials.
  */
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Headers from "effect/http/Headers"
@@ -34,12 +35,11 @@ export const exchange = (
 ): Effect.Effect<Exchange, BackendReason> =>
   quietly(client.execute(request)).pipe(
     Effect.mapError(unreachable),
-    Effect.flatMap((response) =>
-      Effect.map(
-        text(response.stream),
-        (body): Exchange => ({ status: response.status, headers: response.headers, body })
-      )
-    ),
+    Effect.flatMap((response) => {
+      const { headers, status } = response
+      const text = isShort(headers) ? Effect.mapError(response.text, unreachable) : bounded(response.stream)
+      return Effect.map(text, (body): Exchange => ({ status, headers, body }))
+    }),
     Effect.timeoutOrElse({
       duration: timeout,
       orElse: () =>
@@ -68,13 +68,20 @@ export const open = (
 // internal
 // -----------------------------------------------------------------------------
 
-const quietly = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  self.pipe(
-    Effect.provideService(HttpClient.TracerDisabledWhen, () => true),
-    Effect.provideService(HttpClient.TracerPropagationEnabled, false)
-  )
+const quietly = <A, E, R>(self: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => Effect.provideContext(self, quiet)
 
-const text = (bytes: Stream.Stream<Uint8Array, HttpClientError>): Effect.Effect<string, BackendReason> =>
+const quiet = Context.make(HttpClient.TracerDisabledWhen, () => true).pipe(
+  Context.add(HttpClient.TracerPropagationEnabled, false)
+)
+
+// A client reads no more than the length that an answer begins with, so what is short by it needs no counting: that takes
+// longer than everything else that is done with an answer. Unpacked, it may be of any length.
+const isShort = (headers: Headers.Headers): boolean => {
+  const length = headers["content-length"] ?? ""
+  return /^\d{1,7}$/.test(length) && Number(length) <= longestBody && headers["content-encoding"] === undefined
+}
+
+const bounded = (bytes: Stream.Stream<Uint8Array, HttpClientError>): Effect.Effect<string, BackendReason> =>
   Effect.suspend(() => {
     const decoder = new TextDecoder()
     let size = 0

@@ -1,7 +1,7 @@
 /** Etcd backends with what a test wants to see and change, and etcd's own view, asked directly. */
 import { NodeHttpClient } from "@effect/platform-node"
 import { assert } from "@effect/vitest"
-import { Context, Duration, Effect, Layer, Option } from "effect"
+import { Context, Duration, Effect, Latch, Layer, Option } from "effect"
 import type { LockBackend } from "effect-lock"
 import * as Etcd from "effect-lock/layers/Etcd"
 import { HttpClient, type HttpClientError, HttpClientRequest, HttpClientResponse } from "effect/http"
@@ -32,6 +32,17 @@ export type Intercept = (
   body: object,
   send: Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.HttpClientError>
 ) => Effect.Effect<HttpClientResponse.HttpClientResponse, HttpClientError.HttpClientError>
+
+/** An owner id's lease and its transaction are sent side by side; here the one that is named is answered before the other. */
+export const answeredFirst = (first: "lease/grant" | "kv/txn"): Intercept => {
+  const answered = Latch.makeUnsafe(first === "lease/grant")
+  return (path, _body, send) => {
+    if (path !== "lease/grant" && path !== "kv/txn") return send
+    return path === first
+      ? Effect.andThen(answered.close, Effect.ensuring(send, answered.open))
+      : Effect.andThen(answered.await, send)
+  }
+}
 
 const bodyOf = (request: HttpClientRequest.HttpClientRequest): object =>
   request.body._tag === "Uint8Array" ? JSON.parse(new TextDecoder().decode(request.body.body)) : {}
