@@ -143,7 +143,9 @@ const capabilities: LockBackend.Capabilities = {
   },
   fair: false,
   lateWrites: "untilTtl",
-  drain: true
+  drain: true,
+  // One connection, and the server answers it in order.
+  ordered: true
 }
 
 const check = (options: Options): Result.Result<Address.Address, Misconfigured> => {

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { type BackendReason, Unreachable } from "../../LockError.ts"
 import type { Address } from "./memcachedAddress.ts"
+import type { Reply } from "./memcachedReply.ts"
 import { millis, Session } from "./memcachedSession.ts"
 
 /** Opened lazily; closed with its scope. */
@@ -54,34 +55,44 @@ export const withSession = <A, E>(
     if (self.closed) return Effect.fail(new Unreachable({ detail: "the layer of the backend was closed" }))
     const session = self.session !== undefined && !self.session.hasEnded
       ? self.session
-      : (self.session = new Session(`${self.id}.${++self.sessions}`, self.address, self.clock))
-    return session.isOpen
-      ? use(session)
-      : Effect.flatMap(watched(self, timeout, session.arrival(timeout)), () => use(session))
+      : (self.session = new Session(`${self.id}.${++self.sessions}`, self.address))
+    if (session.isOpen) return use(session)
+    const now = millis(self.clock)
+    const arrived = watched(self, now, now + timeout, session.arrival(timeout, now + timeout))
+    return Effect.flatMap(arrived, () => use(session))
   })
 
-/** `asking`, whose answer is due within `timeout` milliseconds; if it is overdue then, its session ends. */
-export const watched = <A>(
+/** One request on `session`, whose answer is due within `timeout` milliseconds; if it is overdue then, the session ends. */
+export const ask = (
   self: Connection,
-  timeout: number,
-  asking: Effect.Effect<A, BackendReason>
-): Effect.Effect<A, BackendReason> =>
+  session: Session,
+  command: string,
+  timeout: number
+): Effect.Effect<Reply, BackendReason> =>
   Effect.suspend(() => {
     const now = millis(self.clock)
-    const deadline = now + timeout
-    // One look-out serves all who ask while it lasts, so that asking costs no fiber and no timer of its own. One whose
-    // time has passed may never have started: its caller was interrupted.
-    if (self.watchedAt > now && deadline >= self.watchedAt) return asking
-    const watching = Effect.suspend(() => {
-      self.watchedAt = deadline
-      return Effect.forkIn(lookOut(self, deadline), self.scope)
-    })
-    return Effect.andThen(Effect.uninterruptible(watching), asking)
+    return watched(self, now, now + timeout, session.ask(command, timeout, now + timeout))
   })
 
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
+
+// One look-out serves all who ask while it lasts, so that asking costs no fiber and no timer of its own. One whose time
+// has passed may never have started: its caller was interrupted.
+const watched = <A>(
+  self: Connection,
+  now: number,
+  deadline: number,
+  asking: Effect.Effect<A, BackendReason>
+): Effect.Effect<A, BackendReason> => {
+  if (self.watchedAt > now && deadline >= self.watchedAt) return asking
+  const watching = Effect.suspend(() => {
+    self.watchedAt = deadline
+    return Effect.forkIn(lookOut(self, deadline), self.scope)
+  })
+  return Effect.andThen(Effect.uninterruptible(watching), asking)
+}
 
 const lookOut = (self: Connection, at: number): Effect.Effect<void> =>
   Effect.suspend(() => Effect.sleep(Math.max(0, at - millis(self.clock)))).pipe(

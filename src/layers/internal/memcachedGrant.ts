@@ -5,20 +5,19 @@
  * Source: doc/protocol.txt of memcached ("Meta Commands"); what it does not say was measured with memcached 1.6.18, and
  * read in its proto_text.c.
  */
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import type * as LockBackend from "../../LockBackend.ts"
 import { type BackendReason, Misconfigured, Protocol, Throttled } from "../../LockError.ts"
-import { type Connection, watched, withSession } from "./memcachedConnection.ts"
+import * as Connection from "./memcachedConnection.ts"
 import * as Record from "./memcachedRecord.ts"
 import * as Reply from "./memcachedReply.ts"
 import type { Session } from "./memcachedSession.ts"
 
 /** The locks of one namespace on one server. */
 export interface Locks {
-  readonly connection: Connection
+  readonly connection: Connection.Connection
   readonly namespace: string
   grants: number
 }
@@ -28,66 +27,69 @@ export const tryAcquire = (
   self: Locks,
   request: LockBackend.AcquireRequest
 ): Effect.Effect<LockBackend.Acquired | LockBackend.Held, BackendReason> =>
-  Effect.flatMap(Clock.currentTimeMillis, (since) =>
-    within(self, request, (item) => {
-      const expiry = Record.expiryOf(request.ttl)
-      if (expiry > Record.longestExpiry) return Effect.fail(tooLong)
-      const { key, metadata, ownerId, ttl } = request
-      const fresh = (): Found => {
-        const grant = `${self.connection.id}.${++self.grants}`
-        const record = { v: 1, namespace: self.namespace, key, ownerId, grant, since, metadata } as const
-        return { record, text: Record.encodeRecord(record), cas: "", remaining: Option.none() }
-      }
-      const acquired = ({ cas, record, text }: Found): LockBackend.Acquired => ({
+  within(self, request, (item) => {
+    const expiry = Record.expiryOf(request.ttl)
+    if (expiry > Record.longestExpiry) return Effect.fail(tooLong)
+    const { key, metadata, ownerId, ttl } = request
+    const fresh = (): Found => {
+      const since = self.connection.clock.currentTimeMillisUnsafe()
+      const grant = `${self.connection.id}.${++self.grants}`
+      const record = { v: 1, namespace: self.namespace, key, ownerId, grant, since, metadata } as const
+      return { record, text: Record.encodeRecord(record), cas: "", remaining: Option.none() }
+    }
+    const acquired = (
+      { record, text }: Found,
+      answer: Reply.Reply
+    ): Effect.Effect<LockBackend.Acquired, BackendReason> =>
+      withCas(answer, (cas) => ({
         _tag: "Acquired",
         fencingToken: Option.none(),
         handle: Record.encodeHandle({ session: item.session.id, cas, expiry, grant: record.grant, ownerId, text }),
         grantedTtl: ttl
+      }))
+
+    const look = (steps: number): Effect.Effect<LockBackend.Acquired | LockBackend.Held, BackendReason> =>
+      Effect.flatMap(find(item), (found) => {
+        if (found === undefined) return steps > 0 ? add(steps - 1) : Effect.succeed(heldBySomebody)
+        if (found === "Foreign") return Effect.fail(foreign)
+        const { record, remaining } = found
+        if (record.ownerId !== ownerId || record.draining === true) {
+          return Effect.succeed({
+            _tag: "Held",
+            holders: [Record.holderOf(record, remaining)],
+            retryAfter: remaining
+          })
+        }
+        const again = { ...record, metadata }
+        return keep({ ...found, record: again, text: Record.encodeRecord(again) }, steps)
       })
 
-      const look = (steps: number): Effect.Effect<LockBackend.Acquired | LockBackend.Held, BackendReason> =>
-        Effect.flatMap(find(item), (found) => {
-          if (found === undefined) return steps > 0 ? add(steps - 1) : Effect.succeed(heldBySomebody)
-          if (found === "Foreign") return Effect.fail(foreign)
-          const { record, remaining } = found
-          if (record.ownerId !== ownerId || record.draining === true) {
-            return Effect.succeed({
-              _tag: "Held",
-              holders: [Record.holderOf(record, remaining)],
-              retryAfter: remaining
-            })
-          }
-          const again = { ...record, metadata }
-          return keep({ ...found, record: again, text: Record.encodeRecord(again) }, steps)
-        })
+    const add = (steps: number): Effect.Effect<LockBackend.Acquired | LockBackend.Held, BackendReason> => {
+      const found = fresh()
+      return Effect.flatMap(set(item, found.text, `T${expiry} ME c`), (answer) => {
+        const code = Reply.codeOf(answer)
+        if (code === "NS") return look(steps)
+        if (code !== "HD") return refused(item, answer)
+        return acquired(found, answer)
+      })
+    }
 
-      const add = (steps: number): Effect.Effect<LockBackend.Acquired | LockBackend.Held, BackendReason> =>
-        Effect.suspend(() => {
-          const found = fresh()
-          return Effect.flatMap(set(item, found.text, `T${expiry} ME c`), (answer) => {
-            const code = Reply.codeOf(answer)
-            if (code === "NS") return look(steps)
-            if (code !== "HD") return refused(item, answer)
-            return Effect.map(casOf(answer), (cas) => acquired({ ...found, cas }))
-          })
-        })
+    // Sets the whole ttl again, if it is still what was found.
+    const keep = (
+      found: Found,
+      steps: number
+    ): Effect.Effect<LockBackend.Acquired | LockBackend.Held, BackendReason> =>
+      Effect.flatMap(set(item, found.text, `T${expiry} MS C${found.cas} c`), (answer) => {
+        const code = Reply.codeOf(answer)
+        if (code === "EX" || code === "NF") return steps > 0 ? look(steps - 1) : Effect.succeed(heldBySomebody)
+        if (code !== "HD") return refused(item, answer)
+        return acquired(found, answer)
+      })
 
-      // Sets the whole ttl again, if it is still what was found.
-      const keep = (
-        found: Found,
-        steps: number
-      ): Effect.Effect<LockBackend.Acquired | LockBackend.Held, BackendReason> =>
-        Effect.flatMap(set(item, found.text, `T${expiry} MS C${found.cas} c`), (answer) => {
-          const code = Reply.codeOf(answer)
-          if (code === "EX" || code === "NF") return steps > 0 ? look(steps - 1) : Effect.succeed(heldBySomebody)
-          if (code !== "HD") return refused(item, answer)
-          return Effect.map(casOf(answer), (cas) => acquired({ ...found, cas }))
-        })
-
-      // Where the server does not evict, an item that it has no room for takes the one of the same name with it (it
-      // drops what it calls stale, also in mode "add"), so a contender could remove a held lock: it looks first there.
-      return item.session.evicts === true ? add(mostSteps) : look(mostSteps)
-    }))
+    // Where the server does not evict, an item that it has no room for takes the one of the same name with it (it
+    // drops what it calls stale, also in mode "add"), so a contender could remove a held lock: it looks first there.
+    return item.session.evicts === true ? add(mostSteps) : look(mostSteps)
+  })
 
 /** Sets the whole ttl again, if the grant still holds. */
 export const renew = (
@@ -118,7 +120,7 @@ export const renew = (
         if (code === "NF") return Effect.succeed(gone)
         if (code === "EX") return look(steps - 1)
         if (code !== "HD") return refused(item, answer)
-        return Effect.map(casOf(answer), (cas) => ({
+        return withCas(answer, (cas) => ({
           _tag: "Renewed",
           handle: Record.encodeHandle({ session: item.session.id, cas, expiry, grant, ownerId, text }),
           grantedTtl: request.ttl
@@ -188,7 +190,7 @@ export const breakLock = (
 
 // One lock, seen through one session.
 interface Item {
-  readonly connection: Connection
+  readonly connection: Connection.Connection
   readonly session: Session
   readonly name: string
   /** Of one request, in milliseconds. */
@@ -227,11 +229,11 @@ const within = <A>(
 ): Effect.Effect<A, BackendReason> => {
   const timeout = Duration.toMillis(budget) / 3
   const name = Record.nameOf(namespace, key)
-  return withSession(connection, timeout, (session) => use({ connection, session, name, timeout }))
+  return Connection.withSession(connection, timeout, (session) => use({ connection, session, name, timeout }))
 }
 
 const ask = ({ connection, session, timeout }: Item, command: string): Effect.Effect<Reply.Reply, BackendReason> =>
-  watched(connection, timeout, session.ask(command, timeout))
+  Connection.ask(connection, session, command, timeout)
 
 const set = (item: Item, text: string, flags: string): Effect.Effect<Reply.Reply, BackendReason> =>
   ask(item, `ms ${item.name} ${Buffer.byteLength(text)} ${flags}\r\n${text}\r\n`)
@@ -249,7 +251,7 @@ const find = (item: Item): Effect.Effect<Found | "Foreign" | undefined, BackendR
       if (!isOurs) return Effect.succeed("Foreign")
       const seconds = Number(Reply.flagOf(answer, "t"))
       const remaining = seconds >= 0 ? Option.some(Duration.seconds(Math.max(1, seconds))) : Option.none()
-      return Effect.map(casOf(answer), (cas) => ({ record, text, cas, remaining }))
+      return withCas(answer, (cas) => ({ record, text, cas, remaining }))
     }
   )
 
@@ -275,9 +277,9 @@ const removeIf = (
 }
 
 // A server without cas says 0, and C0 compares nothing.
-const casOf = (answer: Reply.Reply): Effect.Effect<string, BackendReason> => {
+const withCas = <A>(answer: Reply.Reply, use: (cas: string) => A): Effect.Effect<A, BackendReason> => {
   const cas = Reply.flagOf(answer, "c") ?? ""
-  if (/^[1-9]\d*$/.test(cas)) return Effect.succeed(cas)
+  if (/^[1-9]\d*$/.test(cas)) return Effect.succeed(use(cas))
   return Effect.fail(
     cas === "0"
       ? Reply.withoutCas

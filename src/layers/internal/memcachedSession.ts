@@ -20,14 +20,13 @@ interface Waiter {
   readonly expected: Reply.Expected
   readonly deadline: number
   readonly timeout: number
-  /** `undefined` once nobody waits any more: the answer is still to come, and is dropped. */
-  done: ((answer: Reply.Reply | BackendReason) => void) | undefined
+  /** Drops the answer if who waited for it was interrupted: `Effect.callback` ignores what comes after that. */
+  readonly done: (answer: Reply.Reply | BackendReason) => void
 }
 
 /** One connection. `id` is like no other's, in any process. */
 export class Session {
   readonly id: string
-  private readonly clock: Clock.Clock
   private readonly socket: net.Socket
   private readonly plainTcp: boolean
   private readonly secret: string | undefined
@@ -42,17 +41,23 @@ export class Session {
   /** Whether the server makes room for new items by dropping others; `undefined` if it does not tell. */
   evicts: boolean | undefined
 
-  constructor(id: string, address: Address, clock: Clock.Clock) {
+  constructor(id: string, address: Address) {
     this.id = id
-    this.clock = clock
     const secure = address.tls !== undefined
     this.secret = address.auth === undefined ? undefined : Redacted.value(address.auth.password)
     this.plainTcp = !secure && "host" in address.at
-    this.socket = secure ? tls.connect(tlsOptions(address)) : net.connect(endpoint(address))
+    const buffer = Buffer.allocUnsafe(readAtOnce)
+    const callback = (length: number) => {
+      this.read(buffer.subarray(0, length))
+      return true
+    }
+    const reading = { onread: { buffer, callback } }
+    this.socket = secure
+      ? tls.connect({ ...tlsOptions(address), ...reading })
+      : net.connect({ ...endpoint(address), ...reading })
     this.socket.setNoDelay(true)
     this.socket.setKeepAlive(true, 30_000)
     this.socket.on(secure ? "secureConnect" : "connect", () => this.greet(address))
-    this.socket.on("data", (chunk) => this.read(chunk))
     this.socket.on("error", (error) => this.end(reasonOf(error)))
     this.socket.on("end", () => this.end(new Unreachable({ detail: "the server closed the connection" })))
     this.socket.on("close", () => {
@@ -67,33 +72,23 @@ export class Session {
   }
 
   /** Until the server has answered the greeting. */
-  arrival(timeout: number): Effect.Effect<void, BackendReason> {
+  arrival(timeout: number, deadline: number): Effect.Effect<void, BackendReason> {
     return Effect.callback((resume) => {
       if (this.isOpen) return resume(Effect.void)
       if (this.ended !== undefined) return resume(Effect.fail(this.ended))
-      const waiter = this.waiter(
-        "Line",
-        timeout,
-        (answer) => resume("line" in answer ? Effect.void : Effect.fail(answer))
-      )
+      const done: Waiter["done"] = (answer) => resume("line" in answer ? Effect.void : Effect.fail(answer))
+      const waiter: Waiter = { expected: "Line", deadline, timeout, done }
       this.arriving.add(waiter)
       return Effect.sync(() => this.arriving.delete(waiter))
     })
   }
 
   /** One request and its answer. Interruption gives up the answer, not the request: that is on its way. */
-  ask(command: string, timeout: number): Effect.Effect<Reply.Reply, BackendReason> {
+  ask(command: string, timeout: number, deadline: number): Effect.Effect<Reply.Reply, BackendReason> {
     return Effect.callback((resume) => {
       if (this.ended !== undefined) return resume(Effect.fail(this.ended))
-      const waiter = this.send(
-        command,
-        "Line",
-        timeout,
-        (answer) => resume("line" in answer ? Effect.succeed(answer) : Effect.fail(answer))
-      )
-      return Effect.sync(() => {
-        waiter.done = undefined
-      })
+      const done: Waiter["done"] = (answer) => resume("line" in answer ? Effect.succeed(answer) : Effect.fail(answer))
+      this.send(command, { expected: "Line", deadline, timeout, done })
     })
   }
 
@@ -123,15 +118,14 @@ export class Session {
 
   // ---------------------------------------------------------------------------
 
-  private waiter(expected: Reply.Expected, timeout: number, done: Waiter["done"]): Waiter {
-    return { expected, timeout, deadline: millis(this.clock) + timeout, done }
-  }
-
-  private send(command: string, expected: Reply.Expected, timeout: number, done: Waiter["done"]): Waiter {
-    const waiter = this.waiter(expected, timeout, done)
+  private send(command: string, waiter: Waiter): void {
     this.sent.push(waiter)
     this.socket.write(command)
-    return waiter
+  }
+
+  // Of the greeting: whoever waits for its end has a deadline, it needs none.
+  private say(command: string, expected: Reply.Expected, done: Waiter["done"]): void {
+    this.send(command, { expected, deadline: Infinity, timeout: Infinity, done })
   }
 
   // Nothing that could do harm is said before it is known who listens: a server that does not know a command reads the
@@ -142,26 +136,27 @@ export class Session {
     if (auth !== undefined) {
       // Any name does. Expired from the start: a server that does not ask for it must not keep it.
       const text = `${auth.username} ${Redacted.value(auth.password)}`
-      this.send(`set effect-lock-auth 0 -1 ${Buffer.byteLength(text)}\r\n${text}\r\n`, "Line", Infinity, (answer) => {
+      this.say(`set effect-lock-auth 0 -1 ${Buffer.byteLength(text)}\r\n${text}\r\n`, "Line", (answer) => {
         if (!("line" in answer)) return
         if (answer.line !== "STORED") failed(Reply.refusalOf(answer).reason)
       })
     }
-    this.send("mn\r\n", "Line", Infinity, (answer) => {
+    this.say("mn\r\n", "Line", (answer) => {
       if ("line" in answer && answer.line !== "MN") failed(Reply.refusalOf(answer).reason)
     })
-    this.send("stats settings\r\n", "Settings", Infinity, (answer) => {
+    this.say("stats settings\r\n", "Settings", (answer) => {
       if (!("line" in answer) || this.ended !== undefined) return
       const settings = answer.value ?? ""
       if (/^STAT cas_enabled no$/m.test(settings)) return failed(Reply.withoutCas)
       const evictions = /^STAT evictions (on|off)$/m.exec(settings)?.[1]
       this.evicts = evictions === undefined ? undefined : evictions === "on"
       this.isOpen = true
-      for (const waiter of this.arriving) waiter.done?.(answer)
+      for (const waiter of this.arriving) waiter.done(answer)
       this.arriving.clear()
     })
   }
 
+  // `chunk` is overwritten by the next read, so what is kept of it is copied.
   private read(chunk: Buffer): void {
     if (this.ended !== undefined) return
     this.unread = this.unread.length === 0 ? chunk : Buffer.concat([this.unread, chunk])
@@ -179,10 +174,10 @@ export class Session {
       }
       at = found.end
       this.sent.shift()
-      waiter.done?.(this.discreet(found.reply))
+      waiter.done(this.discreet(found.reply))
       if (this.hasEnded) return
     }
-    this.unread = at === this.unread.length ? nothing : this.unread.subarray(at)
+    this.unread = at === this.unread.length ? nothing : Buffer.from(this.unread.subarray(at))
   }
 
   // An error may quote what was sent, and its words end up in errors of ours.
@@ -204,7 +199,7 @@ export class Session {
     // A reset, where there can be one: what was not sent yet must not arrive late.
     if (this.plainTcp && !this.socket.connecting && waiting.length > 0) this.socket.resetAndDestroy()
     else this.socket.destroy()
-    for (const waiter of waiting) waiter.done?.(overdue.includes(waiter) ? timedOut(waiter) : reason)
+    for (const waiter of waiting) waiter.done(overdue.includes(waiter) ? timedOut(waiter) : reason)
   }
 }
 
@@ -221,6 +216,10 @@ export const millis = (clock: Clock.Clock): number => Number(clock.monotonicTime
 // -----------------------------------------------------------------------------
 
 const nothing: Buffer = Buffer.alloc(0)
+
+// One buffer of so many bytes for all that a session reads, because a fresh one for each answer costs more than to
+// parse it.
+const readAtOnce = 64 * 1024
 
 const endpoint = ({ at }: Address): net.NetConnectOpts =>
   "path" in at ? { path: at.path } : { host: at.host, port: at.port }
