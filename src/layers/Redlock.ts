@@ -14,6 +14,7 @@ import * as Stream from "effect/Stream"
 import * as LockBackend from "../LockBackend.ts"
 import { type BackendReason, LockBackendError, Misconfigured } from "../LockError.ts"
 import * as LockOptions from "../LockOptions.ts"
+import { problemOf } from "./internal/layerOptions.ts"
 import * as Quorum from "./internal/quorum.ts"
 import * as Acquire from "./internal/quorumAcquire.ts"
 import * as Verbs from "./internal/quorumVerbs.ts"
@@ -169,8 +170,6 @@ const toBackendError =
 const open = (options: Options) =>
   Effect.gen(function*() {
     const { namespace = "", nodes, restartGuard = true } = options
-    const invalid = LockOptions.invalidNamespace(namespace)
-    if (invalid !== undefined) return yield* new Misconfigured({ detail: invalid.message })
     const maxTtl = yield* within("maxTtl", options.maxTtl ?? usualMaxTtl, minTtl, longestMaxTtl)
     const nodeTimeout = options.perNodeTimeout === undefined
       ? undefined
@@ -179,14 +178,16 @@ const open = (options: Options) =>
     if (!(drift >= 0 && drift <= mostDrift)) {
       return yield* new Misconfigured({ detail: `drift must be a part of the ttl, from 0 to ${mostDrift}` })
     }
-    const defaults = { ttl: Math.min(usualTtl, maxTtl), ...options.defaults }
-    const resolved = LockOptions.resolve({ minTtl, granularity: 1 }, undefined, undefined, defaults)
-    const problem = Result.isFailure(resolved)
-      ? resolved.failure.message
-      : resolved.success.ttl > maxTtl
-      ? `the ttl must not be more than maxTtl (${Duration.format(Duration.millis(maxTtl))})`
-      : undefined
-    if (problem !== undefined) return yield* new Misconfigured({ detail: `the layer's defaults: ${problem}` })
+    const { ttl = Math.min(usualTtl, maxTtl) } = options.defaults ?? {}
+    const defaults = { ...options.defaults, ttl }
+    const problem = problemOf({ namespace, defaults }, { minTtl, granularity: 1 })
+    if (problem !== undefined) return yield* new Misconfigured({ detail: problem })
+    if (Duration.toMillis(ttl) > maxTtl) {
+      const longest = Duration.format(Duration.millis(maxTtl))
+      return yield* new Misconfigured({
+        detail: `the layer's defaults: the ttl must not be more than maxTtl (${longest})`
+      })
+    }
     const masters = yield* Nodes.open(nodes, namespace)
     const quorum = yield* Quorum.make(masters, { drift, nodeTimeout, maxTtl, restartGuard })
     return { quorum, defaults }

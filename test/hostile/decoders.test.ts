@@ -250,14 +250,14 @@ describe(`redlock (${told})`, () => {
   const node = (answer: () => unknown) => {
     return redlockNode.make(client(answer), "")
   }
-  const record = (draw: Draw) => ["o", "7", "8000", "500", JSON.stringify(metadata(draw))]
+  const record = (draw: Draw) => `1|o|1|7|8.5|h|${JSON.stringify(metadata(draw))}`
   const good = (draw: Draw): unknown =>
     draw.of<unknown>([
-      ["1000", "Ok", "7"],
-      ["1000", "TooLow", "6"],
-      ["1000", "TooHigh"],
-      ["1000", "Held", record(draw)],
-      record(draw),
+      ["1000.5", "Ok", "7"],
+      ["1000.5", "TooLow", "6"],
+      ["1000.5", "TooHigh"],
+      ["1000.5", "Held", 500, record(draw)],
+      [500, record(draw)],
       "Ok",
       "Released",
       "# Server\r\nrun_id:abc\r\nuptime_in_seconds:5\r\n"

@@ -489,7 +489,7 @@ for (const [name, ask] of [["redis", redis], ["redlock", redlock]] as const) {
 
     it.live("a grant that is one is believed, so the others were refused for what they said", () =>
       Effect.map(
-        ask(name === "redis" ? array(":1\r\n", bulk("7")) : array(bulk("1000"), bulk("Ok"), bulk("7")), "a grant"),
+        ask(name === "redis" ? array(":1\r\n", bulk("7")) : array(bulk("1000.0"), bulk("Ok"), bulk("7")), "a grant"),
         ({ acquire }) => assert.isTrue(Exit.isSuccess(acquire) && acquire.value._tag === "Acquired", String(acquire))
       ))
 

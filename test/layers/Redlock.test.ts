@@ -96,6 +96,8 @@ describe("the options of Redlock", () => {
     Effect.gen(function*() {
       const { defaults } = yield* Redlock.make({ nodes, maxTtl: "10 seconds" })
       assert.strictEqual(defaults?.ttl, 10_000)
+      const left = yield* Redlock.make({ nodes, maxTtl: "10 seconds", defaults: { ttl: undefined } })
+      assert.strictEqual(left.defaults?.ttl, 10_000)
     }))
 
   it.effect("can come from configuration", () =>
@@ -137,6 +139,11 @@ describe.skipIf(!isInstalled("redis-server")).concurrent("Redlock", () => {
       const remaining = Duration.toMillis(yield* lease.remaining)
       assert.isAtMost(remaining, 9500)
       assert.isAtLeast(remaining, 5000)
+      // A majority has granted it; the others are about to.
+      yield* until(
+        "all have it",
+        Effect.map(Effect.forEach(all, ({ locks }) => locks), (locks) => locks.every(({ length }) => length === 1))
+      )
       // The masters keep it for longer than the client trusts it.
       for (const { client } of all) {
         const [key] = yield* Effect.promise(() => client.keys("*:l:*"))

@@ -41,13 +41,13 @@ export const mutants: ReadonlyArray<QuorumMutant> = [
     find:
       "return this.lost.has(member) || (this.open.get(member) ?? []).some((sentOver) => !member.keepsOrder(sentOver))",
     replace: "return this.lost.has(member) && this.attempt < 0",
-    mix: "messages"
+    mix: "amnesia"
   },
   {
     name: "a master that has forgotten votes at once",
     file: "quorumMember.ts",
-    find: "if (left <= 0) return Effect.void",
-    replace: "if (left <= Infinity) return Effect.void",
+    find: "if (left <= 0) return undefined",
+    replace: "if (left <= Infinity) return undefined",
     mix: "amnesia"
   },
   {

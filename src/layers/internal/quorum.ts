@@ -7,6 +7,7 @@
  * Source: S. Sanfilippo, "Distributed Locks with Redis" (the Redlock algorithm); M. Kleppmann, "How to do distributed
  * locking" (2016), for what it lacks.
  */
+import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -16,7 +17,8 @@ import type { Claims } from "./quorumClaim.ts"
 import { failuresOf, notReached, type Tally } from "./quorumFailure.ts"
 import { Member } from "./quorumMember.ts"
 import type { QuorumNode } from "./quorumNode.ts"
-import type { Stragglers, Vote } from "./quorumPoll.ts"
+import type { Floor, Stragglers, Vote } from "./quorumPoll.ts"
+import { Deadlines } from "./redisDeadlines.ts"
 
 /**
  * How a quorum is set up, in milliseconds.
@@ -34,13 +36,12 @@ export interface Settings {
 }
 
 /** The nodes and what this process has asked of them. */
-export interface Quorum {
+export interface Quorum extends Floor {
   readonly settings: Settings
   readonly members: ReadonlyArray<Member>
   /** How many nodes make a majority. */
   readonly majority: number
   readonly claims: Claims
-  readonly stragglers: Stragglers
 }
 
 /** Opens a quorum; what is still under way when the scope closes is interrupted. */
@@ -53,8 +54,11 @@ export const make = (
     const guard = settings.restartGuard ? onNodes(settings, settings.maxTtl) : 0
     nodes.forEach((node, index) => members.push(new Member(node, index, guard, members)))
     const stragglers: Stragglers = new Set()
-    yield* Effect.addFinalizer(() => Fiber.interruptAll([...stragglers]))
-    return { settings, members, majority: Math.floor(nodes.length / 2) + 1, claims: new Map(), stragglers }
+    const deadlines = new Deadlines(yield* Clock.Clock)
+    yield* Effect.addFinalizer(() =>
+      Effect.andThen(Fiber.interruptAll([...stragglers]), Effect.sync(() => deadlines.stop()))
+    )
+    return { settings, members, majority: Math.floor(nodes.length / 2) + 1, claims: new Map(), stragglers, deadlines }
   })
 
 /**

@@ -84,16 +84,25 @@ class Try {
       metadata: this.request.metadata,
       mode: number === 1 ? "propose" : "raise"
     }
+    const isWanted = () => !claim.isOver && claim.attempt === attempt
+    const sentOver: Array<number> = []
     const question = {
       members: quorum.members,
-      ask: (member: Member) => member.unreadyToVote(Lease.stamp(this.clock).monotonic) ?? this.ask(member, take),
+      ask: (member: Member) => {
+        const unready = member.unreadyToVote(this.clock)
+        if (unready !== undefined) return unready
+        sentOver[member.index] = claim.send(member)
+        return member.vote(take, Quorum.patience(timeout), isWanted, this.clock)
+      },
+      onEnd: (member: Member, exit: Exit.Exit<TakeReply, BackendReason>) =>
+        claim.end(member, sentOver[member.index]!, isUnanswered(exit)),
       timeout,
       decide: (votes: ReadonlyArray<Vote<TakeReply>>, waiting: number) => {
         this.votes = votes
         return decide(quorum, votes, waiting)
       }
     }
-    return Effect.flatMap(poll(quorum.stragglers, question), (verdict) => {
+    return Effect.flatMap(poll(quorum, question), (verdict) => {
       if (verdict._tag !== "Again") return Effect.succeed(verdict)
       const { failure, fence } = verdict
       if (number < mostRounds) return this.round(number + 1, Math.max(fence, this.proposal()))
@@ -104,22 +113,15 @@ class Try {
     })
   }
 
-  private ask(member: Member, take: Take): Effect.Effect<TakeReply, BackendReason> {
-    const { attempt, claim, timeout } = this
-    const isWanted = () => !claim.isOver && claim.attempt === attempt
-    return Effect.suspend(() => {
-      const end = claim.send(member)
-      return Effect.onExit(
-        member.vote(take, Quorum.patience(timeout), isWanted),
-        (exit) => Effect.sync(() => end(isUnanswered(exit)))
-      )
-    })
-  }
-
   // The middle of what the nodes' clocks say, so that no single one decides; 0 asks them.
   private proposal(): number {
     const now = Lease.stamp(this.clock).monotonic
-    const clocks = this.quorum.members.flatMap((member) => member.clockAt(now) ?? []).sort((a, b) => a - b)
+    const clocks: Array<number> = []
+    for (const member of this.quorum.members) {
+      const clock = member.clockAt(now)
+      if (clock !== undefined) clocks.push(clock)
+    }
+    clocks.sort((a, b) => a - b)
     return clocks[Math.floor((clocks.length - 1) / 2)] ?? 0
   }
 
@@ -198,7 +200,7 @@ class Try {
       )
       return Effect.andThen(
         sent,
-        poll(quorum.stragglers, {
+        poll(quorum, {
           members: placed.filter(granted),
           ask: release,
           timeout: this.timeout,

@@ -20,10 +20,9 @@ export class Claim {
   fence: number | undefined
   /** The owner id was released. */
   isOver = false
-  /** Nodes with requests that have no answer yet, and over which connections those were sent. */
+  /** Nodes that were sent a request, and over which connections those were sent that have no answer yet. */
   private readonly open = new Map<Member, Array<number>>()
-  /** Nodes that were sent a request, and those of them where one was never answered. */
-  private readonly asked = new Set<Member>()
+  /** Those of them where one was never answered. */
   private readonly lost = new Set<Member>()
 
   constructor(key: string, ownerId: string) {
@@ -31,21 +30,24 @@ export class Claim {
     this.ownerId = ownerId
   }
 
-  /** A request is sent to the node; what is returned is called when it has ended, `isUnanswered`: nobody knows how. */
-  send(member: Member): (isUnanswered: boolean) => void {
+  /** A request is sent to the node; answers over which connection. */
+  send(member: Member): number {
     const connection = member.node.connections()
-    const open = this.open.get(member) ?? []
-    open.push(connection)
-    this.asked.add(member)
-    this.open.set(member, open)
-    return (isUnanswered) => {
-      open.splice(open.indexOf(connection), 1)
-      if (isUnanswered) this.lost.add(member)
-    }
+    const open = this.open.get(member)
+    if (open === undefined) this.open.set(member, [connection])
+    else open.push(connection)
+    return connection
+  }
+
+  /** A request that was sent over this connection has ended; `isUnanswered`: nobody knows how. */
+  end(member: Member, connection: number, isUnanswered: boolean): void {
+    const open = this.open.get(member)
+    open?.splice(open.indexOf(connection), 1)
+    if (isUnanswered) this.lost.add(member)
   }
 
   wasAsked(member: Member): boolean {
-    return this.asked.has(member)
+    return this.open.has(member)
   }
 
   /** What frees the node from the tries so far. */

@@ -15,6 +15,12 @@ export const probeEvery = 100
 /** How long a node that is not connected is listened for, in milliseconds. */
 const knockFor = 1500
 
+/** What a node said of itself, over which connection, and when. */
+interface Greeted extends Greeting {
+  readonly connection: number
+  readonly since: Lease.Stamp
+}
+
 /**
  * One node as this process sees it.
  *
@@ -35,8 +41,9 @@ export class Member {
   private isKnocking = false
   /** The connection over which a vote was answered last. */
   private answeredOver = -1
-  private greeting: (Greeting & { readonly connection: number; readonly since: Lease.Stamp }) | undefined
+  private greeting: Greeted | undefined
   private clock: { readonly micros: number; readonly at: number } | undefined
+  private notConnected: BackendReason | undefined
 
   constructor(node: QuorumNode, index: number, guard: number, others: ReadonlyArray<Member>) {
     this.node = node
@@ -45,18 +52,21 @@ export class Member {
     this.others = others
   }
 
+  private get isReachable(): boolean {
+    return this.node.isReady() || this.node.connections() === 0
+  }
+
   /** Why it is not worth asking now; `undefined` if it is. The first connection is made by the first request. */
   get unready(): BackendReason | undefined {
-    const { node } = this
-    return node.isReady() || node.connections() === 0
-      ? undefined
-      : new Unreachable({ detail: `${node.name} is not connected` })
+    if (this.isReachable) return undefined
+    return this.notConnected ??= new Unreachable({ detail: `${this.node.name} is not connected` })
   }
 
   /** As `unready`, for a vote: one that does not answer is only asked now and then. */
-  unreadyToVote(now: number): BackendReason | undefined {
+  unreadyToVote(clock: Clock.Clock): BackendReason | undefined {
     const { unready } = this
     if (unready !== undefined || !this.isSuspect) return unready
+    const now = Lease.stamp(clock).monotonic
     if (now - this.probedAt < probeEvery) return this.silent
     this.probedAt = now
     return undefined
@@ -67,7 +77,7 @@ export class Member {
    * only by a request that is not answered. Nothing else would do, because it may be sent late.
    */
   get knock(): Effect.Effect<void> | undefined {
-    if (this.isKnocking || this.unready === undefined) return undefined
+    if (this.isReachable || this.isKnocking) return undefined
     return Effect.suspend(() => {
       this.isKnocking = true
       return Effect.ensuring(
@@ -101,51 +111,56 @@ export class Member {
    * Its vote. It counts only if it came over the connection whose node was found to be running for long enough: a
    * driver may have sent the request again, to a node that was restarted meanwhile.
    *
-   * `isWanted`: asked before it is sent, because finding out about the node may take a while.
+   * `isWanted`: asked just before it is sent; a try may be given up in an earlier round, or while the node is greeted.
    */
-  vote(take: Take, timeout: number, isWanted: () => boolean): Effect.Effect<TakeReply, BackendReason> {
-    const { node } = this
-    return Effect.clockWith((clock) =>
-      this.admitted(clock, timeout).pipe(
-        Effect.andThen(Effect.suspend(() => isWanted() ? node.take(take, timeout) : Effect.fail(this.silent))),
-        Effect.flatMap((reply): Effect.Effect<TakeReply, BackendReason> => {
-          this.clock = { micros: reply.clock, at: Lease.stamp(clock).monotonic }
-          this.answeredOver = node.connections()
-          if (this.greeting?.connection === node.connections()) return Effect.succeed(reply)
-          return Effect.fail(new Unreachable({ detail: `${node.name} was connected anew; its vote does not count` }))
-        })
-      )
-    )
-  }
-
-  private admitted(clock: Clock.Clock, timeout: number): Effect.Effect<void, BackendReason> {
-    const { node } = this
-    const { greeting } = this
-    if (greeting !== undefined && greeting.connection === node.connections()) return this.admit(greeting, clock)
+  vote(
+    take: Take,
+    timeout: number,
+    isWanted: () => boolean,
+    clock: Clock.Clock
+  ): Effect.Effect<TakeReply, BackendReason> {
+    const { greeting, node } = this
+    if (greeting?.connection === node.connections()) return this.voteOf(greeting, take, timeout, isWanted, clock)
     return Effect.flatMap(node.greet(timeout), (answer) => {
       // An answer comes over the connection that there is when it comes.
       const greeting = { ...answer, connection: node.connections(), since: Lease.stamp(clock) }
       this.greeting = greeting
-      return this.admit(greeting, clock)
+      return this.voteOf(greeting, take, timeout, isWanted, clock)
     })
   }
 
-  private admit(
-    greeting: Greeting & { readonly since: Lease.Stamp },
+  private voteOf(
+    greeting: Greeted,
+    take: Take,
+    timeout: number,
+    isWanted: () => boolean,
     clock: Clock.Clock
-  ): Effect.Effect<void, BackendReason> {
+  ): Effect.Effect<TakeReply, BackendReason> {
+    const { node } = this
+    const refusal = this.refusalOf(greeting, clock) ?? (isWanted() ? undefined : this.silent)
+    if (refusal !== undefined) return Effect.fail(refusal)
+    return Effect.flatMap(node.take(take, timeout), (reply): Effect.Effect<TakeReply, BackendReason> => {
+      this.clock = { micros: reply.clock, at: Lease.stamp(clock).monotonic }
+      this.answeredOver = node.connections()
+      if (this.greeting?.connection === node.connections()) return Effect.succeed(reply)
+      return Effect.fail(new Unreachable({ detail: `${node.name} was connected anew; its vote does not count` }))
+    })
+  }
+
+  // Why it may not vote.
+  private refusalOf(greeting: Greeted, clock: Clock.Clock): BackendReason | undefined {
     const { name } = this.node
     const twin = this.others.find((other) => other.index < this.index && other.greeting?.identity === greeting.identity)
     if (twin !== undefined) {
       const detail = `${name} and ${twin.node.name} are one server: each node must be a master of its own`
-      return Effect.fail(new Misconfigured({ detail }))
+      return new Misconfigured({ detail })
     }
     const left = this.guard - greeting.uptime - Lease.elapsedForTakeover(greeting.since, Lease.stamp(clock))
-    if (left <= 0) return Effect.void
+    if (left <= 0) return undefined
     const wait = Duration.millis(Math.ceil(left))
     const detail = `${name} was restarted and may have forgotten leases: it does not vote for another `
       + `${Duration.format(wait)}, until the longest of them is over (maxTtl). If it keeps everything over restarts `
       + "(appendfsync always), switch that off with { restartGuard: false }"
-    return Effect.fail(new Throttled({ detail, retryAfter: Option.some(wait) }))
+    return new Throttled({ detail, retryAfter: Option.some(wait) })
   }
 }

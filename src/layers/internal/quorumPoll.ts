@@ -5,13 +5,13 @@
  * still tells that the node lives.
  */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { type BackendReason, Protocol, TimedOut } from "../../LockError.ts"
 import type { Member } from "./quorumMember.ts"
+import type { Deadlines, Timed } from "./redisDeadlines.ts"
 
 /** What one node has said so far. */
 export type Vote<A> =
@@ -22,7 +22,9 @@ export type Vote<A> =
 /**
  * One question to all.
  *
- * - `ask`: the question to one node; `undefined` leaves it out, a reason counts as its failure, and nothing is sent.
+ * - `ask`: the question to one node, in a fiber of its own that is started at once; a reason counts as its failure, and
+ *   nothing is sent.
+ * - `onEnd`: called when the question to a node has ended, in time or not.
  * - `timeout`: milliseconds until the decision; `patience`: how long an answer may take at all.
  * - `decide`: called after each answer with all votes and the number of answers that may still come in time; where
  *   that is 0 it must decide.
@@ -30,6 +32,7 @@ export type Vote<A> =
 export interface Question<A, D> {
   readonly members: ReadonlyArray<Member>
   readonly ask: (member: Member) => Effect.Effect<A, BackendReason> | BackendReason
+  readonly onEnd?: (member: Member, exit: Exit.Exit<A, BackendReason>) => void
   readonly timeout: number
   readonly decide: (votes: ReadonlyArray<Vote<A>>, waiting: number) => D | undefined
 }
@@ -37,85 +40,26 @@ export interface Question<A, D> {
 /** The fibers that outlive their question; they end with the layer. */
 export type Stragglers = Set<Fiber.Fiber<unknown, unknown>>
 
+/** Where questions are asked: who outlives them, and the one timer for all of them. */
+export interface Floor {
+  readonly stragglers: Stragglers
+  readonly deadlines: Deadlines<Timed>
+}
+
 /** Runs `self` in a fiber that nobody waits for, at the latest until the layer ends. */
-export const leave = <A, E>(
-  stragglers: Stragglers,
-  self: Effect.Effect<A, E>
-): Effect.Effect<Fiber.Fiber<A, E>> => Effect.withFiberSucceed((fiber) => leaveWith(stragglers, fiber, self))
+export const leave = <A, E>(stragglers: Stragglers, self: Effect.Effect<A, E>): Effect.Effect<void> =>
+  Effect.withFiber((fiber) => {
+    start(stragglers, fiber, self, ignore)
+    return Effect.void
+  })
 
 /** Asks. */
-export const poll = <A, D>(stragglers: Stragglers, question: Question<A, D>): Effect.Effect<D> =>
+export const poll = <A, D>(floor: Floor, question: Question<A, D>): Effect.Effect<D> =>
   Effect.withFiber((fiber) =>
     Effect.callback<D>((resume) => {
-      const clock = fiber.getRef(Clock.Clock)
-      const { ask, decide, members, timeout } = question
-      const votes: Array<Vote<A>> = members.map(() => pending)
-      // Those whose answer is waited for.
-      const awaited = new Set<Member>()
-      const startedAt = monotonic(clock)
-      let timer: Fiber.Fiber<void> | undefined
-      let over = false
-      let asked = false
-      const settle = () => {
-        if (over || !asked) return
-        const decision = decide(votes, awaited.size)
-        if (decision === undefined) return
-        over = true
-        timer?.interruptUnsafe()
-        resume(Effect.succeed(decision))
-      }
-      const onEnd = (member: Member, exit: Exit.Exit<A, BackendReason>) => {
-        const vote = voteOf(exit)
-        if (isAnswer(vote)) member.isSuspect = false
-        // Also where others were faster, and nobody has waited for it.
-        else if (vote._tag === "Failed" && vote.reason._tag === "TimedOut") member.isSuspect = true
-        if (over) return
-        votes[members.indexOf(member)] = vote
-        awaited.delete(member)
-        settle()
-      }
-      const onTime = () => {
-        if (over) return
-        // Who stood still himself finds the timer due before the answers that have come meanwhile.
-        if (monotonic(clock) - startedAt > timeout * 1.5 && !graced) {
-          graced = true
-          return arm(Math.min(timeout / 4, 20))
-        }
-        for (const member of [...awaited]) {
-          member.isSuspect = true
-          awaited.delete(member)
-          votes[members.indexOf(member)] = { _tag: "Failed", reason: late(member, timeout) }
-        }
-        settle()
-      }
-      let graced = false
-      const arm = (millis: number) => {
-        timer = Effect.runForkWith(fiber.context)(Effect.sleep(Duration.millis(millis)))
-        timer.addObserver((exit) => {
-          if (Exit.isSuccess(exit)) onTime()
-        })
-      }
-      // Where the others can't decide, also those are waited for that did not answer the last time.
-      const isNeeded = 2 * members.filter(({ isSuspect }) => !isSuspect).length <= members.length
-      members.forEach((member, index) => {
-        const { knock } = member
-        if (knock !== undefined) leaveWith(stragglers, fiber, knock)
-        const answer = ask(member)
-        // A reason is an error, and as such an effect too.
-        if (isReason(answer)) {
-          votes[index] = { _tag: "Failed", reason: answer }
-          return
-        }
-        if (!member.isSuspect || isNeeded) awaited.add(member)
-        leaveWith(stragglers, fiber, answer).addObserver((exit) => onEnd(member, exit))
-      })
-      asked = true
-      if (awaited.size > 0) arm(timeout)
-      settle()
-      return Effect.sync(() => {
-        over = true
-        timer?.interruptUnsafe()
-      })
+      const poll = new Poll(floor, question, (decision) => resume(Effect.succeed(decision)))
+      poll.begin(fiber)
+      return Effect.sync(() => poll.end())
     })
   )
 
@@ -123,23 +67,118 @@ export const poll = <A, D>(stragglers: Stragglers, question: Question<A, D>): Ef
 // internal
 // -----------------------------------------------------------------------------
 
+class Poll<A, D> implements Timed {
+  deadline = Infinity
+  private readonly floor: Floor
+  private readonly question: Question<A, D>
+  private readonly onDecision: (decision: D) => void
+  private readonly votes: Array<Vote<A>> = []
+  // Those whose answer is waited for.
+  private readonly awaited = new Set<Member>()
+  private readonly startedAt: number
+  private isGraced = false
+  private isAsked = false
+  private isOver = false
+
+  constructor(floor: Floor, question: Question<A, D>, onDecision: (decision: D) => void) {
+    this.floor = floor
+    this.question = question
+    this.onDecision = onDecision
+    this.startedAt = floor.deadlines.now()
+  }
+
+  begin(fiber: Fiber.Fiber<unknown, unknown>): void {
+    const { awaited, floor: { deadlines, stragglers }, question, votes } = this
+    const { ask, members, timeout } = question
+    for (const _ of members) votes.push(pending)
+    // Where the others can't decide, also those are waited for that did not answer the last time.
+    const isNeeded = 2 * members.filter(({ isSuspect }) => !isSuspect).length <= members.length
+    members.forEach((member, index) => {
+      const { knock } = member
+      if (knock !== undefined) start(stragglers, fiber, knock, ignore)
+      const answer = ask(member)
+      // A reason is an error, and as such an effect too.
+      if (isReason(answer)) {
+        votes[index] = { _tag: "Failed", reason: answer }
+        return
+      }
+      if (!member.isSuspect || isNeeded) awaited.add(member)
+      start(stragglers, fiber, answer, (exit) => this.onExit(member, index, exit))
+    })
+    this.isAsked = true
+    if (awaited.size > 0) {
+      // From when all were asked: who is interrupted while he sends does not take that from the nodes.
+      this.deadline = deadlines.now() + timeout
+      deadlines.add(this)
+    }
+    this.settle()
+  }
+
+  /** Nobody waits any more. */
+  end(): void {
+    this.isOver = true
+    this.floor.deadlines.delete(this)
+  }
+
+  expire(): void {
+    const { awaited, floor: { deadlines }, question: { members, timeout }, votes } = this
+    if (this.isOver) return
+    const now = deadlines.now()
+    // Who stood still himself finds the timer due before the answers that have come meanwhile.
+    if (now - this.startedAt > timeout * 1.5 && !this.isGraced) {
+      this.isGraced = true
+      this.deadline = now + Math.min(timeout / 4, 20)
+      return deadlines.add(this)
+    }
+    for (const member of awaited) {
+      member.isSuspect = true
+      votes[members.indexOf(member)] = { _tag: "Failed", reason: late(member, timeout) }
+    }
+    awaited.clear()
+    this.settle()
+  }
+
+  private onExit(member: Member, index: number, exit: Exit.Exit<A, BackendReason>): void {
+    this.question.onEnd?.(member, exit)
+    const vote = voteOf(exit)
+    if (isAnswer(vote)) member.isSuspect = false
+    // Also where others were faster, and nobody has waited for it.
+    else if (vote._tag === "Failed" && vote.reason._tag === "TimedOut") member.isSuspect = true
+    if (this.isOver) return
+    this.votes[index] = vote
+    this.awaited.delete(member)
+    this.settle()
+  }
+
+  private settle(): void {
+    if (this.isOver || !this.isAsked) return
+    const decision = this.question.decide(this.votes, this.awaited.size)
+    if (decision === undefined) return
+    this.end()
+    this.onDecision(decision)
+  }
+}
+
 const isReason = (answer: object): answer is BackendReason => "isRetryable" in answer
 
 const pending = { _tag: "Pending" } as const
 
-const monotonic = (clock: Clock.Clock): number => Number(clock.monotonicTimeNanosUnsafe()) / 1e6
+const ignore = () => {}
 
-const leaveWith = <A, E>(
+const start = <A, E>(
   stragglers: Stragglers,
   fiber: Fiber.Fiber<unknown, unknown>,
-  self: Effect.Effect<A, E>
-): Fiber.Fiber<A, E> => {
+  self: Effect.Effect<A, E>,
+  onExit: (exit: Exit.Exit<A, E>) => void
+): void => {
   const straggler = Effect.runForkWith(fiber.context)(self)
-  if (straggler.pollUnsafe() === undefined) {
-    stragglers.add(straggler)
-    straggler.addObserver(() => stragglers.delete(straggler))
-  }
-  return straggler
+  const exit = straggler.pollUnsafe()
+  if (exit !== undefined) return onExit(exit)
+  stragglers.add(straggler)
+  straggler.addObserver((exit) => {
+    stragglers.delete(straggler)
+    onExit(exit)
+  })
 }
 
 const voteOf = <A>(exit: Exit.Exit<A, BackendReason>): Vote<A> => {

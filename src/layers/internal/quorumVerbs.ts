@@ -38,7 +38,7 @@ export const renew = (
       return isRenewed ? join(quorum, claim, handle, ttl, member) : Effect.void
     }
     return Effect.flatMap(
-      poll(quorum.stragglers, {
+      poll(quorum, {
         members,
         timeout,
         ask: (member) =>
@@ -89,7 +89,7 @@ export const release = (
         ?? member.node.release({ ...ofClaim, bury: ofClaim.bury || unanswered }, Quorum.patience(timeout))
     }
     return Effect.flatMap(
-      poll(quorum.stragglers, {
+      poll(quorum, {
         members,
         timeout,
         ask,
@@ -117,7 +117,7 @@ export const inspect = (
     const { majority, members } = quorum
     const timeout = Quorum.timeoutOf(quorum, Infinity, request.budget)
     return Effect.flatMap(
-      poll(quorum.stragglers, {
+      poll(quorum, {
         members,
         timeout,
         ask: (member) => member.unready ?? member.node.inspect(request.key, Quorum.patience(timeout)),
@@ -142,7 +142,7 @@ export const breakLock = (
     const { majority, members } = quorum
     const timeout = Quorum.timeoutOf(quorum, Infinity, request.budget)
     return Effect.flatMap(
-      poll(quorum.stragglers, {
+      poll(quorum, {
         members,
         timeout,
         ask: (member) => member.unready ?? member.node.break({ key, ownerId, now }, Quorum.patience(timeout)),
@@ -237,9 +237,10 @@ const join = (
       metadata: claim.metadata,
       mode: "join" as const
     }
-    const end = claim.send(member)
+    const connection = claim.send(member)
     return Effect.onExit(
       Effect.exit(member.node.take(take, Quorum.patience(0))),
-      (exit) => Effect.sync(() => end(exit._tag === "Failure" || exit.value._tag === "Failure"))
+      (exit) =>
+        Effect.sync(() => claim.end(member, connection, exit._tag === "Failure" || exit.value._tag === "Failure"))
     )
   })

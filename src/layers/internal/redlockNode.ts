@@ -9,13 +9,11 @@ import * as Stream from "effect/Stream"
 import { type BackendReason, Misconfigured, Protocol } from "../../LockError.ts"
 import { decode, encode } from "./encodedName.ts"
 import type { Greeting, NodeRecord, QuorumNode, TakeReply } from "./quorumNode.ts"
+import { integerOf } from "./redisAnswer.ts"
 import type { RedisClient } from "./redisClient.ts"
 import { scan } from "./redisScan.ts"
 import { evictingPolicy } from "./redisServerCheck.ts"
 import * as Scripts from "./redlockScripts.ts"
-
-/** For how long a token is remembered after the last grant of its key, in milliseconds: longer than any lease. */
-const tokenLife = 48 * 3_600_000
 
 /** For how long tries that were given up and may still arrive stay dead, in milliseconds. */
 const tombstoneLife = 60_000
@@ -24,18 +22,20 @@ const tombstoneLife = 60_000
 export const make = (client: RedisClient, namespace: string): QuorumNode => {
   const { endpoint } = client
   const prefix = `effect-lock:redlock:${encode(namespace)}:`
-  const lockOf = (key: string) => `${prefix}l:{${encode(key)}}`
-  const tokenOf = (key: string) => `${prefix}f:{${encode(key)}}`
-  const deadOf = (key: string, ownerId: string) => `${prefix}t:{${encode(key)}}:${ownerId}`
+  const namesOf = remembered((key: string) => {
+    const encoded = encode(key)
+    return { lock: `${prefix}l:{${encoded}}`, token: `${prefix}f:{${encoded}}`, dead: `${prefix}t:{${encoded}}:` }
+  })
+  const patienceOf = remembered(Duration.millis)
   const run = <A>(
     script: typeof Scripts.take,
     keys: ReadonlyArray<string>,
-    args: ReadonlyArray<string | number>,
+    args: ReadonlyArray<string>,
     timeout: number,
     read: (answer: unknown) => A | undefined
   ): Effect.Effect<A, BackendReason> =>
     Effect.flatMap(
-      client.run(script, keys, args.map(String), Duration.millis(timeout)),
+      client.run(script, keys, args, patienceOf(timeout)),
       (answer) => understood(read(answer), endpoint)
     )
 
@@ -53,29 +53,26 @@ export const make = (client: RedisClient, namespace: string): QuorumNode => {
             : Effect.fail(new Misconfigured({ detail: `${endpoint} ${evicts(policy)}` }))
         }
       ),
-    take: ({ attempt, fence, key, metadata, mode, ownerId, ttl }, timeout) =>
-      run(
-        Scripts.take,
-        [lockOf(key), tokenOf(key), deadOf(key, ownerId)],
-        [ownerId, attempt, fence, ttl, JSON.stringify(metadata), mode, tokenLife],
-        timeout,
-        takeReplyOf
-      ),
+    take: ({ attempt, fence, key, metadata, mode, ownerId, ttl }, timeout) => {
+      const { dead, lock, token } = namesOf(key)
+      const args = [`1|${encode(ownerId)}|${attempt}`, String(fence), String(ttl), JSON.stringify(metadata)]
+      if (mode !== "propose") args.push(mode)
+      return run(Scripts.take, [lock, token, dead + ownerId], args, timeout, takeReplyOf)
+    },
     renew: ({ fence, key, ownerId, ttl }, timeout) =>
-      run(Scripts.renew, [lockOf(key)], [ownerId, fence, ttl], timeout, oneOf("Ok", "Gone", "Taken")),
-    release: ({ attempt, bury, key, ownerId }, timeout) =>
-      run(
-        Scripts.release,
-        [lockOf(key), deadOf(key, ownerId)],
-        [ownerId, attempt, bury ? tombstoneLife : 0],
-        timeout,
-        oneOf("Released", "NotHeld")
-      ),
+      run(Scripts.renew, [namesOf(key).lock], [encode(ownerId), fence, String(ttl)], timeout, renewalOf),
+    release: ({ attempt, bury, key, ownerId }, timeout) => {
+      const { dead, lock } = namesOf(key)
+      const args = [encode(ownerId), String(attempt)]
+      return bury
+        ? run(Scripts.release, [lock, dead + ownerId], [...args, String(tombstoneLife)], timeout, releaseOf)
+        : run(Scripts.release, [lock], args, timeout, releaseOf)
+    },
     inspect: (key, timeout) =>
-      Effect.map(run(Scripts.inspect, [lockOf(key)], [], timeout, lookOf), ({ record }) => record),
+      Effect.map(run(Scripts.inspect, [namesOf(key).lock], [], timeout, lookOf), ({ record }) => record),
     break: ({ key, now, ownerId }, timeout) =>
       Effect.map(
-        run(Scripts.breakLock, [lockOf(key)], [ownerId, now ? "now" : "drain"], timeout, oneOf("Found", "NotFound")),
+        run(Scripts.breakLock, [namesOf(key).lock], [encode(ownerId), now ? "now" : "drain"], timeout, breakOf),
         (answer) => answer === "Found"
       ),
     list: (keyPrefix, timeout) =>
@@ -94,7 +91,8 @@ export const make = (client: RedisClient, namespace: string): QuorumNode => {
         })
         const looks = yield* Effect.forEach(
           keys,
-          (key) => Effect.map(run(Scripts.inspect, [lockOf(key)], [], timeout, lookOf), (look) => ({ key, ...look })),
+          (key) =>
+            Effect.map(run(Scripts.inspect, [namesOf(key).lock], [], timeout, lookOf), (look) => ({ key, ...look })),
           { concurrency: 16 }
         )
         return looks.flatMap(({ key, record }) => record === undefined ? [] : [{ key, record }])
@@ -111,17 +109,29 @@ const understood = <A>(read: A | undefined, endpoint: string): Effect.Effect<A, 
     ? Effect.fail(new Protocol({ detail: `${endpoint} gave an answer that is not one of the lock protocol's` }))
     : Effect.succeed(read)
 
+// What follows from the last `from`: requests that come one after the other mostly have the same.
+const remembered = <From, To>(of: (from: From) => To) => {
+  let last: { readonly from: From; readonly to: To } | undefined
+  return (from: From): To => (last?.from === from ? last : last = { from, to: of(from) }).to
+}
+
 const oneOf = <const A extends string>(...allowed: ReadonlyArray<A>) => (answer: unknown): A | undefined =>
   allowed.find((each) => each === answer)
 
+const renewalOf = oneOf("Ok", "Gone", "Taken")
+
+const releaseOf = oneOf("Released", "NotHeld")
+
+const breakOf = oneOf("Found", "NotFound")
+
 const takeReplyOf = (answer: unknown): TakeReply | undefined => {
   if (!Array.isArray(answer)) return undefined
-  const [said, verdict, more] = answer
-  const clock = naturalOf(said)
+  const [said, verdict, more, lock] = answer
+  const clock = microsOf(said)
   if (clock === undefined) return undefined
   if (verdict === "Dead" || verdict === "TooHigh") return { _tag: verdict, clock }
   if (verdict === "Held") {
-    const record = recordOf(more)
+    const record = recordOf(more, lock)
     return record === undefined ? undefined : { _tag: "Held", record, clock }
   }
   const token = naturalOf(more)
@@ -131,29 +141,32 @@ const takeReplyOf = (answer: unknown): TakeReply | undefined => {
 }
 
 const lookOf = (answer: unknown): { readonly record: NodeRecord | undefined } | undefined => {
-  if (Array.isArray(answer) && answer.length === 0) return { record: undefined }
-  const record = recordOf(answer)
+  if (!Array.isArray(answer)) return undefined
+  if (answer.length === 0) return { record: undefined }
+  const record = recordOf(answer[0], answer[1])
   return record === undefined ? undefined : { record }
 }
 
-const recordOf = (answer: unknown): NodeRecord | undefined => {
-  if (!Array.isArray(answer)) return undefined
-  const [ownerId, token, granted, left, described] = answer
-  const [fence, since, remaining] = [naturalOf(token), naturalOf(granted), integerOf(left)]
+const recordOf = (left: unknown, lock: unknown): NodeRecord | undefined => {
+  const [, owner = "", token, granted, described] = (typeof lock === "string" ? format.exec(lock) : null) ?? []
+  const [ownerId, fence, since, remaining] = [decode(owner), naturalOf(token), microsOf(granted), integerOf(left)]
   const metadata = metadataOf(described)
-  if (typeof ownerId !== "string" || fence === undefined || since === undefined || remaining === undefined) {
-    return undefined
-  }
-  return metadata === undefined ? undefined : { ownerId, fence, since, remaining, metadata }
+  if (ownerId === undefined || fence === undefined || since === undefined || remaining === undefined) return undefined
+  return metadata === undefined ? undefined : { ownerId, fence, since: Math.floor(since / 1000), remaining, metadata }
+}
+
+const format = /^1\|([^|]+)\|\d{1,16}\|(\d{1,16})\|([\d.]+)\|[a-z]\|([^]*)$/
+
+// What TIME says, `seconds.microseconds`, in microseconds.
+const microsOf = (text: unknown): number | undefined => {
+  const [, seconds, micros] = (typeof text === "string" ? /^(\d{1,10})\.(\d{1,6})$/.exec(text) : null) ?? []
+  return seconds === undefined ? undefined : Number(seconds) * 1_000_000 + Number(micros)
 }
 
 const naturalOf = (text: unknown): number | undefined => {
   const number = typeof text === "string" && /^\d{1,16}$/.test(text) ? Number(text) : NaN
   return Number.isSafeInteger(number) ? number : undefined
 }
-
-// PTTL is below zero where there is none.
-const integerOf = (text: unknown): number | undefined => text === "-1" ? -1 : text === "-2" ? -2 : naturalOf(text)
 
 const metadataOf = (text: unknown): Readonly<Record<string, string>> | undefined => {
   const parsed: unknown = typeof text === "string" ? Option.getOrUndefined(parse(text)) : undefined

@@ -1,6 +1,6 @@
 /** The quorum on nodes that answer what a test tells them to: the rules of deciding, each by itself. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Fiber, Option, Scope } from "effect"
+import { Clock, Deferred, Duration, Effect, Fiber, Option, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Quorum from "../../../src/layers/internal/quorum.ts"
 import * as Acquire from "../../../src/layers/internal/quorumAcquire.ts"
@@ -252,6 +252,23 @@ describe("how a quorum asks", () => {
       assert.strictEqual(quorum.claims.size, 0)
     }))
 
+  it.effect("what was released between two rounds is not asked for again", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      const { node, takes } = nodeOf("n0", clock + 5)
+      const slow: QuorumNode = {
+        ...node,
+        take: (take, timeout) => Effect.andThen(Deferred.await(gate), node.take(take, timeout))
+      }
+      const quorum = yield* Quorum.make([slow], settings)
+      const fiber = yield* Effect.forkChild(Effect.exit(tryAcquire(quorum)), { startImmediately: true })
+      yield* release(quorum)
+      yield* Deferred.succeed(gate, undefined)
+      const exit = yield* Fiber.join(fiber)
+      assert.strictEqual(exit._tag, "Failure")
+      assert.deepStrictEqual(takes.map(({ mode }) => mode), ["propose"])
+    }))
+
   it.effect("what was interrupted is freed", () =>
     Effect.gen(function*() {
       const { nodes, quorum } = yield* quorumOf(["ok", "silent", "silent"])
@@ -299,6 +316,34 @@ describe("a process that stood still", () => {
       const reply = yield* tryAcquire(quorum)
       assert.strictEqual(reply._tag, "Acquired")
       assert.isFalse(quorum.members.some(({ isSuspect }) => isSuspect))
+    }))
+
+  it.effect("while it asked gives the nodes their whole time, from when all were asked", () =>
+    Effect.gen(function*() {
+      let now = 0
+      const naps: Array<number> = []
+      const clock: Clock.Clock = {
+        ...(yield* Clock.Clock),
+        currentTimeMillisUnsafe: () => now,
+        monotonicTimeNanosUnsafe: () => BigInt(now) * 1_000_000n,
+        sleep: (duration) => Effect.andThen(Effect.sync(() => naps.push(Duration.toMillis(duration))), Effect.never)
+      }
+      const { node } = nodeOf("n0", "ok")
+      // The first write takes long.
+      const slow: QuorumNode = {
+        ...node,
+        take: () =>
+          Effect.suspend(() => {
+            now += 300
+            return Effect.never
+          })
+      }
+      yield* Effect.gen(function*() {
+        const quorum = yield* Quorum.make([slow], settings)
+        const fiber = yield* Effect.forkChild(tryAcquire(quorum), { startImmediately: true })
+        assert.deepStrictEqual(naps, [settings.nodeTimeout])
+        yield* Fiber.interrupt(fiber)
+      }).pipe(Effect.provideService(Clock.Clock, clock))
     }))
 })
 

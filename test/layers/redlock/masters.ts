@@ -25,7 +25,8 @@ export const master = (...args: ReadonlyArray<string>) =>
     )
     const locks = Effect.promise(async () => {
       const keys = await client.keys("effect-lock:redlock:*:l:*")
-      return Promise.all(keys.map((key) => client.hget(key, "o")))
+      const locks = await Promise.all(keys.map((key) => client.get(key)))
+      return locks.map((lock) => lock?.split("|")[1] ?? null)
     })
     return { ...server, proxied: `redis://127.0.0.1:${proxy.port}`, proxy, client, locks }
   })
