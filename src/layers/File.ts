@@ -13,7 +13,7 @@ import * as FileSystem from "effect/FileSystem"
 import * as Layer from "effect/Layer"
 import * as Path from "effect/Path"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import * as LockBackend from "../LockBackend.ts"
 import { type LockBackendError, Misconfigured } from "../LockError.ts"
@@ -28,6 +28,7 @@ import * as Verdict from "./internal/fileVerdict.ts"
 import { awaitTurn } from "./internal/fileWatch.ts"
 import * as OwnerTurns from "./internal/ownerTurns.ts"
 import * as ProcessIdentity from "./internal/processIdentity.ts"
+import * as ReleasedTips from "./internal/releasedTips.ts"
 import * as Sightings from "./internal/sightings.ts"
 import * as Tombstones from "./internal/tombstones.ts"
 
@@ -135,7 +136,9 @@ export const make = (
 // implementation
 // -----------------------------------------------------------------------------
 
-const open = (options: Options): Effect.Effect<FileStore, FileFailure, FileSystem.FileSystem | Path.Path> =>
+const open = (
+  options: Options
+): Effect.Effect<FileStore, FileFailure, FileSystem.FileSystem | Path.Path | Scope.Scope> =>
   Effect.gen(function*() {
     const fs = yield* FileSystem.FileSystem
     const path = yield* Path.Path
@@ -159,10 +162,12 @@ const open = (options: Options): Effect.Effect<FileStore, FileFailure, FileSyste
       prepare: Directory.prepare(wanted, places),
       granularity,
       freshPath,
+      scope: yield* Scope.fork(yield* Effect.scope),
       self: yield* ProcessIdentity.current(fs),
       turns: OwnerTurns.make(),
       dead: Tombstones.make(),
-      sightings: Sightings.make()
+      sightings: Sightings.make(),
+      released: ReleasedTips.make()
     }
   })
 

@@ -30,7 +30,8 @@ import {
   type Method,
   open,
   type Options,
-  present
+  present,
+  settled
 } from "./internal/diskLocks.ts"
 
 const now = { startImmediately: true } as const
@@ -289,7 +290,7 @@ describe("operators", () => {
       const { handle } = grantOf(yield* tryAcquire("e"))
       assert.strictEqual(yield* release("e", handle), "Released")
       grantOf(yield* tryAcquire("f"))
-      const names = yield* (yield* disk).readDirectory(`${directory}/n-/l-k`)
+      const names = yield* settled(`${directory}/n-/l-k`, ({ length }) => length === 2)
       assert.deepStrictEqual(names.map((name) => name[0]).sort(), ["g", "g"])
     }))
 
@@ -649,7 +650,7 @@ describe("a file system that fails", () => {
           fault.state.on = false
           const { healthy, victim } = yield* withStaleLease(fault)
           fault.state.on = true
-          const key = step === "rename" || step === "makeDirectory" ? "new" : "k"
+          const key = ["rename", "makeDirectory", "writeFileString"].includes(step) ? "new" : "k"
           const error = yield* Effect.flip(victim.tryAcquire("a", { key }))
           assert.strictEqual(error.reason._tag, reason, step)
           assert.strictEqual(error.operation, "acquire")
@@ -693,7 +694,7 @@ describe("a file system that fails", () => {
       assert.strictEqual((yield* fs.readDirectory(`${directory}/n-/l-k`)).length, 5)
       fault.state.on = false
       grantOf(yield* tryAcquire("last"))
-      assert.strictEqual((yield* fs.readDirectory(`${directory}/n-/l-k`)).length, 2)
+      assert.lengthOf(yield* settled(`${directory}/n-/l-k`, ({ length }) => length === 2), 2)
     }))
 
   it.effect("that lost the records of a lock but not its directory is refused, with the directory's name", () =>
@@ -730,6 +731,54 @@ describe("the layer", () => {
       })
       yield* program.pipe(Effect.scoped, Effect.provide(File.layer({ directory })))
     }).pipe(Effect.provide(NodeServices.layer)))
+
+  it.live("leaves no file under way when it closes, and of a lock its present record and the one before", () =>
+    Effect.gen(function*() {
+      const directory = yield* freshDirectory
+      const late = intercepted((method) => method === "remove" ? Effect.sleep(20) : undefined)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { release, tryAcquire } = yield* open(directory, { fs: late })
+        for (const ownerId of ["a", "b", "c", "d"]) {
+          yield* release(ownerId, grantOf(yield* tryAcquire(ownerId)).handle)
+        }
+      }))
+      const fs = yield* disk
+      assert.deepStrictEqual(yield* fs.readDirectory(`${directory}/tmp`), [])
+      assert.lengthOf(yield* fs.readDirectory(`${directory}/n-/l-k`), 2)
+    }))
+
+  it.live("tries a lock that it alone took lately without looking at it first", () =>
+    Effect.gen(function*() {
+      const directory = yield* freshDirectory
+      const steps: Array<string> = []
+      const noted = intercepted((method, path) => {
+        if (path.startsWith(`${directory}/n-/`)) steps.push(method)
+        return undefined
+      })
+      const withoutRemoval = (made: ReadonlyArray<string>) => made.filter((step) => step !== "remove")
+      const ours = yield* open(directory, { fs: noted })
+      const others = yield* open(directory)
+      for (const ownerId of ["a1", "a2"]) {
+        yield* ours.release(ownerId, grantOf(yield* ours.tryAcquire(ownerId)).handle)
+      }
+      steps.length = 0
+      const { handle } = grantOf(yield* ours.tryAcquire("b"))
+      assert.deepStrictEqual(withoutRemoval(steps), ["link", "readDirectory"])
+      yield* ours.release("b", handle)
+      const { handle: taken } = grantOf(yield* others.tryAcquire("c"))
+      steps.length = 0
+      // Somebody was quicker: it tried once, and from then on looks first, until it has had the lock twice in a row.
+      assert.strictEqual(holderOf(yield* ours.tryAcquire("d")), "c")
+      assert.deepStrictEqual(withoutRemoval(steps), ["link", "readDirectory", "stat", "open"])
+      steps.length = 0
+      assert.strictEqual(holderOf(yield* ours.tryAcquire("d")), "c")
+      assert.deepStrictEqual(withoutRemoval(steps), ["readDirectory", "stat", "open"])
+      yield* others.release("c", taken)
+      yield* ours.release("d", grantOf(yield* ours.tryAcquire("d")).handle)
+      steps.length = 0
+      grantOf(yield* ours.tryAcquire("e"))
+      assert.deepStrictEqual(withoutRemoval(steps), ["readDirectory", "stat", "link", "readDirectory"])
+    }))
 
   it.live("takes its options from configuration", () =>
     Effect.gen(function*() {

@@ -121,7 +121,7 @@ export const fileModel = (make: typeof File.make) => (of: Simulation.Surrounding
       processes.set(process.id, process)
       let isOpen = false
       const step = <A>(method: string, name: string, run: () => Answer<A>) =>
-        isOpen && !name.startsWith("/locks/tmp/") && !name.startsWith("/proc/self")
+        isOpen && (!name.startsWith("/locks/tmp/") || method === "touch") && !name.startsWith("/proc/self")
           ? stepOf(of, process, pace, method, name, () => {
             const answer = run()
             if (!PlatformError.isPlatformError(answer)) onStep(method, name)

@@ -242,8 +242,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "a release marks nothing",
     file: "layers/internal/fileGrant.ts",
-    find: "if ((yield* markReleased(store, path)) && held) answer = \"Released\"",
-    replace: "if (held) answer = \"Released\"",
+    find: "if (!(yield* markReleased(store, path)) || !held) return \"NotHeld\"",
+    replace: "if (!held) return \"NotHeld\"",
     mix: "files/hangs"
   }
 ]

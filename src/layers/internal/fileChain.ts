@@ -6,10 +6,13 @@
  * 1. A generation is taken by one taker: `link` fails if the name is there. Two who judged one record over race for one
  *    name, and the second starts anew.
  * 2. Whoever linked a generation is granted only after it was seen, later, to be the highest. A taker that slept on an
- *    old listing may link a name that was collected meanwhile; it then finds a higher one, and takes its own away.
+ *    old listing may link a name that was collected meanwhile; it then finds a higher one, and takes its own away. A
+ *    process that released the tip itself is such a taker, and needs no listing: what it knows is as true as it was (7).
+ *    If the directory was deleted meanwhile, generations may be lower now: so that tip must be right below its own.
  * 3. A record that was judged over without a word of its owner must not have come back once the next is linked: its
  *    owner writes its mtime and then reads the directory, a taker writes the directory and then reads the mtime, so at
  *    least one sees the other (Dekker). The taker that does takes its record away again, and the old one is the tip.
+ *    The first mtime of a record is written so too: it may be linked before, and shows the kernel's time until then.
  * 4. A renewal or replay counts only if it was written before the old expiry: whoever judges the old mtime over reads
  *    it later than that, so it sees the new one. 3 is for clocks that were set between the two.
  * 5. A granted record stays until two higher ones were linked and the higher granted, so a tip never goes back below a
@@ -28,6 +31,7 @@ import type { FileFailure } from "./fileFailure.ts"
 import * as Listing from "./fileListing.ts"
 import * as FileRecord from "./fileRecord.ts"
 import {
+  aside,
   create,
   createFirst,
   directoryOf,
@@ -43,6 +47,7 @@ import {
 } from "./fileStore.ts"
 import * as Verdict from "./fileVerdict.ts"
 import type { Turn } from "./ownerTurns.ts"
+import * as ReleasedTips from "./releasedTips.ts"
 
 /** What came of one attempt; `taken` is the generation that it made, if it did not find its owner id's own. */
 export interface Attempt {
@@ -66,8 +71,13 @@ export const acquire = (
     const ttl = Math.ceil(Duration.toMillis(request.ttl))
     const directory = yield* directoryOf(store, key)
     const clock = yield* Clock.Clock
-    let text: string | undefined
     let last = nobody
+    const remembered = ReleasedTips.take(store.released, directory)
+    if (remembered !== undefined && !turn.givenUp) {
+      const chance = { directory, tip: remembered, isRemembered: true, verdict: Verdict.released }
+      const attempt = yield* take(store, request, turn, chance)
+      if (attempt !== undefined) return attempt
+    }
     for (let round = 0; round < mostRounds && !turn.givenUp; round++) {
       const listing = yield* list(store, directory)
       const tip = listing.generations[0]
@@ -92,23 +102,9 @@ export const acquire = (
         }
         continue
       }
-      text ??= yield* recordOf(store, request, ttl)
-      const now = clock.currentTimeMillisUnsafe()
-      const generation = tip === undefined ? Listing.first(now) : Listing.next(tip)
-      const linked = tip === undefined
-        ? yield* createFirst(store, directory, generation, text)
-        : yield* create(store, directory, generation, text)
-      if (!linked) {
-        if (tip === undefined && round > mostRounds / 2) yield* checkEntries(store, directory)
-        continue
-      }
-      if (!(yield* makeSure(store, directory, generation, verdict.witness))) continue
-      if (turn.givenUp) {
-        yield* markReleased(store, pathOf(store, directory, generation))
-        return refused(last)
-      }
-      const degraded = verdict.damaged ? tookDamaged : undefined
-      return { answer: granted({ generation, ttl, ownerId }, degraded), taken: generation }
+      const attempt = yield* take(store, request, turn, { directory, tip, isRemembered: false, verdict })
+      if (attempt !== undefined) return attempt
+      if (tip === undefined && round > mostRounds / 2) yield* checkEntries(store, directory)
     }
     return refused(last)
   })
@@ -178,12 +174,47 @@ const granted = (handle: Listing.Handle, degraded: string | undefined): Acquired
   degraded
 })
 
+/** A lock that was judged free, and by what. */
+interface Chance {
+  readonly directory: string
+  readonly tip: string | undefined
+  readonly isRemembered: boolean
+  readonly verdict: Verdict.Free
+}
+
+// Adds the next generation; nothing if others were quicker.
+const take = (
+  store: FileStore,
+  request: AcquireRequest,
+  turn: Turn,
+  chance: Chance
+): Effect.Effect<Attempt | undefined, FileFailure> =>
+  Effect.gen(function*() {
+    const { directory, tip, verdict } = chance
+    const ttl = Math.ceil(Duration.toMillis(request.ttl))
+    const now = yield* Clock.currentTimeMillis
+    const text = yield* recordOf(store, request, ttl, now)
+    const generation = tip === undefined ? Listing.first(now) : Listing.next(tip)
+    const sure = makeSure(store, generation, chance)
+    const isOurs = tip === undefined
+      ? (yield* createFirst(store, directory, generation, text)) && (yield* sure)
+      : yield* create(store, directory, generation, text, sure)
+    if (!isOurs) return undefined
+    if (turn.givenUp) {
+      yield* markReleased(store, pathOf(store, directory, generation))
+      return refused(nobody)
+    }
+    const degraded = verdict.damaged ? tookDamaged : undefined
+    return { answer: granted({ generation, ttl, ownerId: request.ownerId }, degraded), taken: generation }
+  })
+
 const recordOf = (
   store: FileStore,
   request: AcquireRequest,
-  ttl: number
+  ttl: number,
+  acquiredAt: number
 ): Effect.Effect<string, Misconfigured> =>
-  Effect.flatMap(Clock.currentTimeMillis, (acquiredAt) => {
+  Effect.suspend(() => {
     const { key, metadata, ownerId } = request
     const { namespace, self } = store
     const text = FileRecord.encode({
@@ -207,9 +238,8 @@ const utf8 = new TextEncoder()
 // Whether a generation just linked is a grant; if not, it is taken away again and nothing has happened.
 const makeSure = (
   store: FileStore,
-  directory: string,
   generation: string,
-  witness: Verdict.Witness | undefined
+  { directory, isRemembered, tip, verdict: { witness } }: Chance
 ): Effect.Effect<boolean, FileFailure> => {
   const path = pathOf(store, directory, generation)
   const sure = Effect.gen(function*() {
@@ -221,13 +251,15 @@ const makeSure = (
     const listing = yield* list(store, directory)
     if (witness !== undefined && Listing.ttlOf(listing, witness.generation, witness.ttl) > witness.ttl) return false
     if (listing.generations[0] !== generation) return false
+    // The directory may have been deleted since, and the clock set back: then the records in it are others.
+    if (isRemembered && listing.generations[1] !== tip) return false
     if (Listing.isMarked(listing, generation)) {
       // Marked before it was granted: the mark was meant for one that had this number and took itself away. The number
       // is spent, so that the mark means nothing to the next.
       yield* markReleased(store, path)
       return undefined
     }
-    yield* collect(store, directory, listing)
+    yield* aside(store, collect(store, directory, listing))
     return true
   })
   const takeAway = remove(store, path)
@@ -238,7 +270,8 @@ const makeSure = (
   )
 }
 
-// What lies below the record before the tip, and marks of what is not there any more. The tip must be granted.
+// Removes what lies below the record before the tip, and marks of what is not there any more. The tip must be granted;
+// then nobody needs any of it, however late it is removed.
 const collect = (store: FileStore, directory: string, listing: Listing.Listing): Effect.Effect<void> => {
   const [, before, ...older] = listing.generations
   if (before === undefined) return Effect.void

@@ -10,9 +10,10 @@ import { renewInPlace } from "./fileChain.ts"
 import type { FileFailure } from "./fileFailure.ts"
 import * as Listing from "./fileListing.ts"
 import * as FileRecord from "./fileRecord.ts"
-import { directoryOf, type FileStore, list, mark, markReleased, modified, pathOf, read } from "./fileStore.ts"
+import { beside, directoryOf, type FileStore, list, mark, markReleased, modified, pathOf, read } from "./fileStore.ts"
 import * as Verdict from "./fileVerdict.ts"
 import type { Turn } from "./ownerTurns.ts"
+import * as ReleasedTips from "./releasedTips.ts"
 
 /**
  * Renews a grant. Must run uninterruptibly, in the turn of its owner id.
@@ -63,20 +64,16 @@ export const release = (
   Effect.gen(function*() {
     const { key, ownerId } = request
     const directory = yield* directoryOf(store, key)
+    if (Option.isSome(request.handle)) {
+      const handle = handleOf(ownerId, request.handle.value)
+      return handle === undefined ? "NotHeld" : yield* releaseGrant(store, directory, handle)
+    }
     const listing = yield* list(store, directory)
-    const grants = Option.isNone(request.handle)
-      ? yield* grantsOf(store, directory, listing, key, ownerId)
-      : Option.toArray(Option.fromUndefinedOr(handleOf(ownerId, request.handle.value)))
     let answer: "Released" | "NotHeld" = "NotHeld"
-    for (const { generation, ttl } of grants) {
-      if (!listing.generations.includes(generation)) continue
-      const path = pathOf(store, directory, generation)
-      const mtime = yield* modified(store, path)
-      if (mtime === undefined || mtime === 0) continue
-      const now = yield* Clock.currentTimeMillis
-      const held = listing.generations[0] === generation && !listing.broken.includes(generation) &&
-        mtime + Listing.ttlOf(listing, generation, ttl) > now
-      if ((yield* markReleased(store, path)) && held) answer = "Released"
+    for (const handle of yield* grantsOf(store, directory, listing, key, ownerId)) {
+      const path = pathOf(store, directory, handle.generation)
+      const held = isHeld(listing, handle, yield* modified(store, path), yield* Clock.currentTimeMillis)
+      if (held !== undefined && (yield* markReleased(store, path)) && held) answer = "Released"
     }
     return answer
   })
@@ -132,6 +129,35 @@ const whyLost = (
     const taken = verdict._tag === "Held" && verdict.holder.ownerId !== ownerId
     return taken ? { _tag: "Lost", reason: "Taken" } : gone
   })
+
+// Its acquisition was answered, so it was granted, and while it was the tip nothing below it can come back.
+const releaseGrant = (
+  store: FileStore,
+  directory: string,
+  handle: Listing.Handle
+): Effect.Effect<"Released" | "NotHeld", FileFailure> =>
+  Effect.gen(function*() {
+    const path = pathOf(store, directory, handle.generation)
+    // Both are for the answer, and to know whether it was the tip.
+    const [listing, mtime] = yield* beside(list(store, directory), modified(store, path))
+    const held = isHeld(listing, handle, mtime, yield* Clock.currentTimeMillis)
+    if (held === undefined) return "NotHeld"
+    if (!(yield* markReleased(store, path)) || !held) return "NotHeld"
+    ReleasedTips.add(store.released, directory, handle.generation)
+    return "Released"
+  })
+
+// Whether a grant still has its lock; nothing if its record is gone or was released before.
+const isHeld = (
+  listing: Listing.Listing,
+  { generation, ttl }: Listing.Handle,
+  mtime: number | undefined,
+  now: number
+): boolean | undefined =>
+  mtime === undefined || mtime === 0 || !listing.generations.includes(generation)
+    ? undefined
+    : listing.generations[0] === generation && !listing.broken.includes(generation) &&
+      mtime + Listing.ttlOf(listing, generation, ttl) > now
 
 // What an owner id may hold whose attempt was not answered: the tip, or, if a taker died on top of it, the one before.
 const grantsOf = (

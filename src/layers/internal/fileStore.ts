@@ -10,9 +10,12 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type * as FileSystem from "effect/FileSystem"
 import * as Option from "effect/Option"
 import type * as Path from "effect/Path"
+import * as Scope from "effect/Scope"
 import * as Lease from "../../Lease.ts"
 import { Protocol } from "../../LockError.ts"
 import { fileName } from "./encodedName.ts"
@@ -21,6 +24,7 @@ import * as Listing from "./fileListing.ts"
 import * as FileRecord from "./fileRecord.ts"
 import type * as OwnerTurns from "./ownerTurns.ts"
 import type { ProcessIdentity } from "./processIdentity.ts"
+import type * as ReleasedTips from "./releasedTips.ts"
 import type * as Sightings from "./sightings.ts"
 import type * as Tombstones from "./tombstones.ts"
 
@@ -37,9 +41,12 @@ export interface FileStore {
   readonly self: ProcessIdentity
   /** A path in `tmp/` that nobody else uses. */
   readonly freshPath: () => string
+  /** Of the layer; closed after the last lease was given back. */
+  readonly scope: Scope.Scope
   readonly turns: OwnerTurns.OwnerTurns
   readonly dead: Tombstones.Tombstones
   readonly sightings: Sightings.Sightings
+  readonly released: ReleasedTips.ReleasedTips
 }
 
 export const modes = { directory: 0o700, file: 0o600 } as const
@@ -98,6 +105,13 @@ export const markReleased = (store: FileStore, path: string): Effect.Effect<bool
     (now) => orElseMissing(Effect.as(store.fs.utimes(path, now / 1000, 0), true), false)
   )
 
+/**
+ * Does what nobody waits for. It belongs to the layer, which ends when that has ended; and it can't be called back, as
+ * no step on its way to the disk can.
+ */
+export const aside = (store: FileStore, self: Effect.Effect<void>): Effect.Effect<void> =>
+  Effect.asVoid(Effect.forkIn(self, store.scope, together))
+
 /** Removes a file; nothing depends on its success. */
 export const remove = (store: FileStore, path: string): Effect.Effect<void> => Effect.ignore(store.fs.remove(path))
 
@@ -113,25 +127,62 @@ export const sync = (
 ): Effect.Effect<void, FileFailure> => Effect.scoped(Effect.flatMap(store.fs.open(path, { flag }), (file) => file.sync))
 
 /**
- * Makes `text` the record of `generation`, with the present as its mtime; false if another was there before.
+ * Makes `text` the record of `generation`, with the present as its mtime, and answers what `then` does; false if another
+ * was there before.
  *
- * The record is written under another name and linked: content, mtime and exclusivity appear together. Its mtime is set
- * before, because the one that writing leaves is the kernel's coarse time, milliseconds older than the clock's.
+ * The record is written under another name and linked: content and exclusivity appear together. Its mtime is set at the
+ * same time, because the one that writing leaves is the kernel's coarse time, milliseconds older than the clock's, or
+ * that of another clock. Whoever judges the record over by that is found out as with invariant 3: `then` begins only
+ * when both steps have ended, so the mtime was written before the directory is read.
+ *
+ * Where grants are flushed, the mtime is part of what is.
  */
-export const create = (
+export const create = <A>(
   store: FileStore,
   directory: string,
   generation: string,
-  text: string
-): Effect.Effect<boolean, FileFailure> => {
-  const temporary = store.freshPath()
-  const link = Effect.gen(function*() {
-    yield* write(store, temporary, text)
-    yield* store.fs.link(temporary, pathOf(store, directory, generation))
-    return true
+  text: string,
+  then: Effect.Effect<A, FileFailure>
+): Effect.Effect<A | false, FileFailure> =>
+  Effect.suspend(() => {
+    const temporary = store.freshPath()
+    const path = pathOf(store, directory, generation)
+    const opened = Scope.makeUnsafe()
+    const link = orElseBeaten(Effect.as(store.fs.link(temporary, path), true))
+    const touched = Effect.flatMap(Clock.currentTimeMillis, (now) => touch(store, temporary, now))
+    const linked = Effect.flatMap(
+      orElsePrepare(store, Scope.provide(store.fs.open(temporary, { flag: "wx", mode: modes.file }), opened)),
+      (file) =>
+        Effect.andThen(
+          file.writeAll(utf8.encode(text)),
+          store.durable
+            ? Effect.andThen(touched, Effect.andThen(file.sync, link))
+            : linkedAndTouched(store, path, link, touched)
+        )
+    )
+    const tidied = aside(store, Effect.andThen(Scope.close(opened, Exit.void), remove(store, temporary)))
+    return Effect.matchCauseEffect(linked, {
+      onFailure: (cause) => Effect.andThen(tidied, Effect.failCause(cause)),
+      onSuccess: (isOurs) => {
+        const next: Effect.Effect<A | false, FileFailure> = isOurs ? then : Effect.succeed(false)
+        return Effect.andThen(tidied, next)
+      }
+    })
   })
-  return Effect.ensuring(orElseBeaten(link), remove(store, temporary))
-}
+
+const utf8 = new TextEncoder()
+
+// A record without its mtime is nobody's: it is taken away again.
+const linkedAndTouched = (
+  store: FileStore,
+  path: string,
+  link: Effect.Effect<boolean, FileFailure>,
+  touched: Effect.Effect<boolean, FileFailure>
+): Effect.Effect<boolean, FileFailure> =>
+  Effect.flatMap(beside(link, Effect.exit(touched)), ([isLinked, touching]) => {
+    if (!isLinked || (touching._tag === "Success" && touching.value)) return Effect.succeed(isLinked)
+    return Effect.andThen(remove(store, path), Effect.as(touching, false))
+  })
 
 /**
  * Makes a lock's directory, with `text` as its first record; false if another made it before.
@@ -166,6 +217,29 @@ export const mark = (store: FileStore, path: string): Effect.Effect<boolean, Fil
     (failure) =>
       isTaken(failure) ? Effect.succeed(true) : isNotFound(failure) ? Effect.succeed(false) : Effect.fail(failure)
   )
+
+/**
+ * Does both at the same time, and ends when both have: a step that is on its way to the disk can't be called back. Must
+ * run uninterruptibly.
+ */
+export const beside = <A, E, B, E2>(
+  self: Effect.Effect<A, E>,
+  other: Effect.Effect<B, E2>
+): Effect.Effect<readonly [A, B], E | E2> =>
+  Effect.flatMap(
+    Effect.forkChild(other, together),
+    (fiber) =>
+      Effect.flatMap(Effect.exit(self), (mine) =>
+        Effect.flatMap(Fiber.await(fiber), (others): Exit.Exit<readonly [A, B], E | E2> => {
+          if (Exit.isFailure(mine)) {
+            return Exit.failCause(mine.cause)
+          }
+          return Exit.map(others, (value) =>
+            [mine.value, value] as const)
+        }))
+  )
+
+const together = { startImmediately: true, uninterruptible: true } as const
 
 /** Both local clocks. */
 export const stamp: Effect.Effect<Lease.Stamp> = Effect.clockWith((clock) => Effect.succeed(Lease.stamp(clock)))

@@ -24,10 +24,14 @@ import * as Sightings from "./sightings.ts"
  * - `Held`: `record` if it could be read; `mtime` is its last renewal.
  * - `Moved`: what was listed is gone; list again.
  */
-export type Verdict =
-  | { readonly _tag: "Free"; readonly witness: Witness | undefined; readonly damaged: boolean }
-  | Held
-  | { readonly _tag: "Moved" }
+export type Verdict = Free | Held | { readonly _tag: "Moved" }
+
+/** Nobody holds it. */
+export interface Free {
+  readonly _tag: "Free"
+  readonly witness: Witness | undefined
+  readonly damaged: boolean
+}
 
 /** A record as it was judged: its mtime, and how long it lives after that, in milliseconds (0 if nobody knows). */
 export interface Witness {
@@ -43,6 +47,9 @@ export interface Held extends Witness {
   readonly holder: Holder
   readonly retryAfter: Option.Option<Duration.Duration>
 }
+
+/** Of a lock whose tip is released, and stays so. */
+export const released: Free = { _tag: "Free", witness: undefined, damaged: false }
 
 /** What is asked for: a lock's directory and names, and its key if it is known. */
 export interface Question {
@@ -64,7 +71,7 @@ export const damagedLife = 60_000
 export const judge = (store: FileStore, question: Question, asked: number): Effect.Effect<Verdict, FileFailure> =>
   Effect.gen(function*() {
     const tip = question.listing.generations[0]
-    if (tip === undefined) return free(undefined, false)
+    if (tip === undefined) return released
     const verdict = yield* judgeRecord(store, question, tip, asked)
     if (verdict._tag !== "Free" || verdict.witness === undefined) return verdict
     const below = yield* judgeBelow(store, question, asked)
@@ -78,14 +85,14 @@ export const judgeBelow = (
   asked: number
 ): Effect.Effect<Verdict, FileFailure> => {
   const before = question.listing.generations[1]
-  return before === undefined ? Effect.succeed(free(undefined, false)) : judgeRecord(store, question, before, asked)
+  return before === undefined ? Effect.succeed(released) : judgeRecord(store, question, before, asked)
 }
 
 // -----------------------------------------------------------------------------
 // internal
 // -----------------------------------------------------------------------------
 
-const free = (witness: Witness | undefined, damaged: boolean): Verdict => ({ _tag: "Free", witness, damaged })
+const free = (witness: Witness | undefined, damaged: boolean): Free => ({ _tag: "Free", witness, damaged })
 const moved: Verdict = { _tag: "Moved" }
 
 const judgeRecord = (
@@ -95,16 +102,16 @@ const judgeRecord = (
   asked: number
 ): Effect.Effect<Verdict, FileFailure> =>
   Effect.gen(function*() {
-    if (listing.broken.includes(generation)) return free(undefined, false)
+    if (listing.broken.includes(generation)) return released
     const path = pathOf(store, directory, generation)
     const before = yield* stamp
     // The usual answer, released, needs no look into the file.
     const glance = yield* modified(store, path)
     if (glance === undefined) return moved
-    if (glance === 0) return free(undefined, false)
+    if (glance === 0) return released
     const seen = yield* read(store, path)
     if (seen === undefined) return moved
-    if (seen.mtime === 0) return free(undefined, false)
+    if (seen.mtime === 0) return released
     const { mtime, text } = seen
     const found = FileRecord.decode(text)
     const ttl = found._tag === "Record" ? Listing.ttlOf(listing, generation, found.record.ttl) : 0

@@ -68,6 +68,18 @@ export const disk = Effect.provide(FileSystem.FileSystem, NodeServices.layer)
 export const failure = (code: string, _tag: PlatformError.SystemErrorTag = "Unknown") =>
   PlatformError.systemError({ _tag, module: "FileSystem", method: "test", cause: { code } })
 
+/** What is in a directory when nothing is being removed from it any more: removals are not waited for. */
+export const settled = (directory: string, isSettled: (names: ReadonlyArray<string>) => boolean) =>
+  Effect.gen(function*() {
+    const fs = yield* disk
+    const deadline = performance.now() + 10_000
+    while (true) {
+      const names = yield* fs.readDirectory(directory)
+      if (isSettled(names) || performance.now() > deadline) return names
+      yield* Effect.promise(() => new Promise((resolve) => setTimeout(resolve, 5)))
+    }
+  })
+
 /** The calls that touch what others see, in the order they are made. */
 export type Method =
   | "readDirectory"

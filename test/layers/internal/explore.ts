@@ -1,7 +1,7 @@
 /**
  * Runs a scenario under every order of its steps, or under many random ones.
  */
-import { Violation, type World } from "./modelWorld.ts"
+import { processOf, Violation, type World } from "./modelWorld.ts"
 
 /** What can happen besides the processes' own steps. */
 export interface Event {
@@ -31,7 +31,7 @@ export const death = (process: string): Event => {
   let died = false
   return {
     name: `${process} dies`,
-    isPossible: (world) => !died && world.pending.has(process),
+    isPossible: (world) => !died && world.lanesOf(process).length > 0,
     happen: (world) => {
       died = true
       world.crash(process)
@@ -54,16 +54,15 @@ const once = (name: string, happen: (world: World) => void): Event => {
 
 /**
  * Runs once; `choose` is asked at every step for one of so many possibilities. Possibility 0 goes on with whoever took
- * the last step, if it can.
+ * the last step, if it can; else with another step of the same process.
  */
 const runOnce = (make: () => Scenario, choose: (possibilities: number) => number): void => {
   const { atEnd, events, world } = make()
-  let last: string | undefined
+  let last = ""
   try {
     while (world.pending.size > 0) {
-      const processes = [...world.pending.keys()].sort((a, b) =>
-        a === last ? -1 : b === last ? 1 : a < b ? -1 : a > b ? 1 : 0
-      )
+      const distance = (lane: string) => lane === last ? 0 : processOf(lane) === processOf(last) ? 1 : 2
+      const processes = [...world.pending.keys()].sort((a, b) => distance(a) - distance(b) || (a < b ? -1 : 1))
       const possible = events.filter((event) => event.isPossible(world))
       const chosen = choose(processes.length + possible.length)
       const process = processes[chosen]

@@ -5,7 +5,7 @@
 import { ByteSize, Effect, FileSystem, Option, PlatformError } from "effect"
 
 export interface FileNode {
-  readonly content: string
+  content: string
   mtime: number
 }
 
@@ -116,11 +116,18 @@ export const fileSystemOf = (
     readDirectory: (path) => step("list", path, () => disk.list(path)),
     stat: (path) => step("stat", path, () => disk.stat(path)),
     lstat: (path) => step("lstat", path, () => disk.stat(path)),
-    open: (path) =>
+    open: (path, options) =>
       step("open", path, () => {
+        const made = options?.flag === "wx" ? disk.write(path, "", now()) : done
+        if (PlatformError.isPlatformError(made)) return made
         const node = disk.at(path)
         if (node === undefined) return missing
         return {
+          writeAll: (bytes: Uint8Array) =>
+            step("write", path, () => {
+              node.content = new TextDecoder().decode(bytes)
+              node.mtime = now()
+            }),
           stat: step("fstat", path, () => infoOf(node)),
           readAlloc: () => Effect.succeed(Option.some(new TextEncoder().encode(node.content)))
         } as unknown as FileSystem.File

@@ -2,11 +2,12 @@
  * A model of one machine: a file system in memory whose every step waits to be chosen, clocks that are moved by hand,
  * and processes that can die between any two steps. The code under test is the real one.
  */
-import { Clock, Duration, Effect, type FileSystem, Option, type Path, PlatformError, Scheduler } from "effect"
+import { Clock, Duration, Effect, type FileSystem, Option, type Path, PlatformError, Scheduler, Scope } from "effect"
 import * as Chain from "../../../src/layers/internal/fileChain.ts"
 import * as FileGrant from "../../../src/layers/internal/fileGrant.ts"
 import type { FileStore } from "../../../src/layers/internal/fileStore.ts"
 import * as OwnerTurns from "../../../src/layers/internal/ownerTurns.ts"
+import * as ReleasedTips from "../../../src/layers/internal/releasedTips.ts"
 import * as Sightings from "../../../src/layers/internal/sightings.ts"
 import * as Tombstones from "../../../src/layers/internal/tombstones.ts"
 import * as Lease from "../../../src/Lease.ts"
@@ -24,16 +25,22 @@ interface Trust {
 export const ttl = 1000
 export const directory = "/r/n-/l-k"
 
+/** The process of a lane. */
+export const processOf = (lane: string): string => lane.split("/")[0]!
+
 /** What went wrong in one run. */
 export class Violation extends Error {}
 
 export class World {
   readonly disk = new Disk(1)
+  /** Steps that may be taken next; of one process there may be several, each in a lane of its own. */
   readonly pending = new Map<string, { readonly name: string; readonly run: () => void }>()
   readonly dead = new Set<string>()
   readonly trusts = new Map<string, Trust>()
   readonly tokens = new Set<bigint>()
   readonly log: Array<string> = []
+  /** The kernel's time is behind the clock by so much, in milliseconds. */
+  kernelLag = 4
   wall = 1_700_000_000_000
   monotonic = 5_000_000
   /** The first thing that went wrong. */
@@ -101,25 +108,32 @@ export class World {
     })
   }
 
-  /** Takes the pending step of a process. */
-  step(name: string): void {
-    const step = this.pending.get(name)!
-    this.pending.delete(name)
-    this.log.push(`${name}: ${step.name}`)
+  /** Takes the pending step of a lane. */
+  step(lane: string): void {
+    const step = this.pending.get(lane)!
+    this.pending.delete(lane)
+    this.log.push(`${lane}: ${step.name}`)
     step.run()
     this.check()
   }
 
-  /** The process dies with its pending step undone. */
+  /** The lanes in which a process has a step pending. */
+  lanesOf(name: string): ReadonlyArray<string> {
+    return [...this.pending.keys()].filter((lane) => processOf(lane) === name)
+  }
+
+  /** The process dies with its pending steps undone. */
   crash(name: string): void {
-    this.log.push(`${name} dies before ${this.pending.get(name)?.name}`)
-    this.pending.delete(name)
+    for (const lane of this.lanesOf(name)) {
+      this.log.push(`${lane} dies before ${this.pending.get(lane)?.name}`)
+      this.pending.delete(lane)
+    }
     this.dead.add(name)
   }
 
   /** Runs one process to its end, alone. */
   settle(name: string): void {
-    while (this.pending.has(name)) this.step(name)
+    for (let lanes = this.lanesOf(name); lanes.length > 0; lanes = this.lanesOf(name)) this.step(lanes[0]!)
   }
 
   // ---------------------------------------------------------------------------
@@ -133,7 +147,9 @@ export class World {
   private fileSystem(process: string): FileSystem.FileSystem {
     const shared = <A>(method: string, path: string, run: () => Answer<A>) =>
       Effect.callback<A, PlatformError.PlatformError>((resume) => {
-        this.pending.set(process, {
+        let lane = process
+        for (let other = 2; this.pending.has(lane); other++) lane = `${process}/${other}`
+        this.pending.set(lane, {
           name: `${method} ${path}`,
           run: () => {
             const result = run()
@@ -141,7 +157,7 @@ export class World {
           }
         })
       })
-    // Steps on files that nobody else looks at need no order.
+    // Steps on files that nobody else looks at need no order; an mtime may be that of a record by another name.
     const own = <A>(run: () => Answer<A>) =>
       Effect.suspend(() => {
         const result = run()
@@ -149,8 +165,8 @@ export class World {
       })
     return fileSystemOf(
       this.disk,
-      (method, path, run) => path.startsWith("/r/tmp/") ? own(run) : shared(method, path, run),
-      () => this.wall,
+      (method, path, run) => path.startsWith("/r/tmp/") && method !== "touch" ? own(run) : shared(method, path, run),
+      () => this.wall - this.kernelLag,
       {
         readFileString: (path) =>
           shared("proc", path, () => {
@@ -186,9 +202,11 @@ export class Process {
       durable: false,
       self: { ...identity, pid: pidOf(name) },
       freshPath: () => `/r/tmp/${name}-${++files}`,
+      scope: Scope.makeUnsafe(),
       turns: OwnerTurns.make(),
       dead: Tombstones.make(),
-      sightings: Sightings.make()
+      sightings: Sightings.make(),
+      released: ReleasedTips.make()
     }
   }
 
