@@ -24,7 +24,7 @@ const copyOf = ({ file, find, replace }: QuorumMutant): string => {
     filter: (from) => {
       const [room, inside, name] = path.relative(path.join(root, "src"), from).split(path.sep)
       if (room === "layers") {
-        return inside === undefined || (inside === "internal" && /^$|^quorum|^redisDeadlines/.test(name ?? ""))
+        return inside === undefined || (inside === "internal" && /^$|^quorum|^deadlines/.test(name ?? ""))
       }
       return room !== "cli"
     }

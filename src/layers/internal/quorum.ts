@@ -18,7 +18,7 @@ import { failuresOf, notReached, type Tally } from "./quorumFailure.ts"
 import { Member } from "./quorumMember.ts"
 import type { QuorumNode } from "./quorumNode.ts"
 import type { Floor, Stragglers, Vote } from "./quorumPoll.ts"
-import { Deadlines } from "./redisDeadlines.ts"
+import { Deadlines } from "./deadlines.ts"
 
 /**
  * How a quorum is set up, in milliseconds.

@@ -11,7 +11,7 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { type BackendReason, Protocol, TimedOut } from "../../LockError.ts"
 import type { Member } from "./quorumMember.ts"
-import type { Deadlines, Timed } from "./redisDeadlines.ts"
+import type { Deadlines, Timed } from "./deadlines.ts"
 
 /** What one node has said so far. */
 export type Vote<A> =

@@ -13,7 +13,7 @@ import { type Cluster, Redis } from "ioredis"
 import type { BackendReason, Misconfigured } from "../../LockError.ts"
 import type { RedisClient, RedisScript } from "./redisClient.ts"
 import { type Connection, endpointOf, hazardsOf, optionsOf, subscriberOptions } from "./redisConnection.ts"
-import { Deadlines, type Timed } from "./redisDeadlines.ts"
+import { Deadlines, type Timed } from "./deadlines.ts"
 import { closed, isNoScript, reasonOf, timedOut } from "./redisFailure.ts"
 import { Subscriber } from "./redisSubscriber.ts"
 

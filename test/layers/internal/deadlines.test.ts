@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"
 import { TestClock } from "effect/testing"
-import { Deadlines, type Timed } from "../../../src/layers/internal/redisDeadlines.ts"
+import { Deadlines, type Timed } from "../../../src/layers/internal/deadlines.ts"
 
 const make = Effect.map(Clock.Clock, (clock) => {
   const deadlines = new Deadlines<Timed>(clock)
