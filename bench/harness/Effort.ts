@@ -28,7 +28,7 @@ export const efforts: Readonly<Record<Effort["name"], Effort>> = {
     name: "full",
     slices: 15,
     slice: 100,
-    warmUp: 1500,
+    warmUp: 4000,
     rounds: 7,
     roundsWithin: 6000,
     waiters: 50,

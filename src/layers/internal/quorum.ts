@@ -13,12 +13,12 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import { type BackendReason, Misconfigured } from "../../LockError.ts"
+import { Deadlines } from "./deadlines.ts"
 import type { Claims } from "./quorumClaim.ts"
 import { failuresOf, notReached, type Tally } from "./quorumFailure.ts"
 import { Member } from "./quorumMember.ts"
 import type { QuorumNode } from "./quorumNode.ts"
 import type { Floor, Stragglers, Vote } from "./quorumPoll.ts"
-import { Deadlines } from "./deadlines.ts"
 
 /**
  * How a quorum is set up, in milliseconds.

@@ -10,8 +10,8 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import { type BackendReason, Protocol, TimedOut } from "../../LockError.ts"
-import type { Member } from "./quorumMember.ts"
 import type { Deadlines, Timed } from "./deadlines.ts"
+import type { Member } from "./quorumMember.ts"
 
 /** What one node has said so far. */
 export type Vote<A> =
