@@ -31,17 +31,20 @@ const main = async (): Promise<number> => {
   }
 
   for (const ground of there) {
+    const cycles = many(1_000_000 / ground.weight)
     const amounts = {
-      cycles: many(1_000_000 / ground.weight),
+      cycles,
       interrupted: many(10_000),
       failed: many(10_000),
-      waiters: many(10_000)
+      waiters: many(10_000),
+      // A few hundred kilobytes come with time, not with cycles: code that is compiled anew. Few cycles can't tell them
+      // apart, and after many it is measured again.
+      allowed: scale < 1 ? Math.max(1, 300_000 / cycles) : 1
     }
     const found = await Effect.runPromise(Effect.scoped(measure(ground, amounts)))
-    const { bytesPerCycle, callsPerAcquisition, cycles, cyclesPerSecond, left } = found
-    // A few hundred kilobytes come with time, not with cycles: code that is compiled anew. Few cycles can't tell them apart.
+    const { bytesPerCycle, callsPerAcquisition, cyclesPerSecond, left } = found
     judge(
-      bytesPerCycle <= (scale < 1 ? Math.max(1, 300_000 / cycles) : 1),
+      bytesPerCycle <= amounts.allowed,
       `${ground.name}: ${bytesPerCycle.toFixed(2)} bytes of heap per cycle, over ${cycles} cycles `
         + `(${Math.round(cyclesPerSecond)} a second)`
     )
