@@ -98,7 +98,6 @@ const answered = <A>(
 
 class Deadline implements Kept {
   place = -1
-  // Nothing but the monotonic clock counts, so a step of the other one is of no interest.
   readonly ttl = Infinity
   dueAt: number
   private readonly expire: () => void

@@ -18,7 +18,7 @@ export interface Kept {
   dueAt: number
   /** Its place in the keeper's heap, −1 when it has none; the keeper's own. */
   place: number
-  /** How long it is trusted by both clocks: a step of the wall clock is noticed within a tenth of that. */
+  /** A step of the wall clock is noticed within a tenth of this; `Infinity` where only the monotonic one counts. */
   readonly ttl: number
   /** Does what is due at `now` and sets a later `dueAt`, or leaves the keeper. */
   onDue(now: Lease.Stamp): void

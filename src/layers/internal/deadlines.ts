@@ -1,7 +1,7 @@
 /**
- * The deadlines of the commands in flight: one timer for all of them, none per command.
+ * The deadlines of what is in flight, commands or polls: one timer for all of them, none for each.
  *
- * The timer is set to the earliest deadline it was told of and looks at all commands when it fires. A command that was
+ * The timer is set to the earliest deadline it was told of and looks at all of them when it fires. What was
  * answered leaves it set: as the deadlines of one program are much alike, it fires about once per timeout.
  */
 import type * as Clock from "effect/Clock"
@@ -10,7 +10,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 
-/** A command in flight. `deadline` is in milliseconds of `Deadlines.now`. */
+/** What is in flight. `deadline` is in milliseconds of `Deadlines.now`. */
 export interface Timed {
   readonly deadline: number
   readonly expire: () => void
