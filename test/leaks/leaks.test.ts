@@ -19,7 +19,11 @@ describe("leaks", () => {
         Effect.gen(function*() {
           // A commit of etcd is a flush of the disk.
           const cycles = ground.name === "etcd" ? 100 : amounts.cycles
-          const { bytesPerCycle, callsPerAcquisition, left } = yield* measure(ground, { ...amounts, cycles, allowed: mostBytes / cycles })
+          const { bytesPerCycle, callsPerAcquisition, left } = yield* measure(ground, {
+            ...amounts,
+            cycles,
+            allowed: mostBytes / cycles
+          })
           assert.deepStrictEqual(left, [])
           assert.isAtMost(callsPerAcquisition, 6, "calls of the backend per acquisition")
           assert.isAtMost(bytesPerCycle * cycles, mostBytes, "bytes of heap")
