@@ -20,6 +20,8 @@ import type { LockOptions } from "./LockOptions.ts"
  * - `ownerId` is fresh for every acquire call and the same for every try of that call.
  * - `ttl`: the backend's expiry must end up at least this long after the request was sent.
  * - `willWait`: the caller will try again if refused; a fair backend may queue it.
+ * - `provisional`: a provisional grant will do, because an earlier try of this owner id was refused and leases are
+ *   renewed.
  * - `budget`: bound of the whole verb. A backend may send several requests inside it, each at most a third of it; it
  *   need not enforce it, the core does.
  *
@@ -31,6 +33,7 @@ export interface AcquireRequest {
   readonly ttl: Duration.Duration
   readonly metadata: Readonly<Record<string, string>>
   readonly willWait: boolean
+  readonly provisional?: boolean | undefined
   readonly budget: Duration.Duration
 }
 
@@ -39,6 +42,9 @@ export interface AcquireRequest {
  *
  * - `handle` is opaque, serialisable, and identifies the grant together with the owner id.
  * - `grantedTtl` is at least the ttl that was asked for; trust is counted from it.
+ * - `provisional`, only where it was asked for: nothing was sent. A fair backend gave the lock to the waiter, after it
+ *   had refused its last try, for `grantedTtl`, which may be less than the ttl. Trust is counted from before that try
+ *   was sent, and the first renewal, which comes soon, makes the grant whole.
  * - `degraded` says in words what the grant lacks (a minority of masters down, say), if anything.
  *
  * @category replies
@@ -48,6 +54,7 @@ export interface Acquired {
   readonly fencingToken: Option.Option<bigint>
   readonly handle: string
   readonly grantedTtl: Duration.Duration
+  readonly provisional?: boolean | undefined
   readonly degraded?: string | undefined
 }
 

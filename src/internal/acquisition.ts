@@ -53,7 +53,7 @@ export const acquire = (
     return Effect.onExitPrimitive(
       // Called here and now: a queue is found and entered in one step, or it may be gone in between.
       acquisition.enter(),
-      (exit) => Exit.isSuccess(exit) && exit.value !== undefined ? acquisition.granted() : acquisition.giveUp(exit)
+      (exit) => Exit.isSuccess(exit) && exit.value !== undefined ? acquisition.over() : acquisition.giveUp(exit)
     )
   })
 
@@ -64,12 +64,15 @@ class Acquisition {
   private readonly place: Place
   private readonly wait: number
   private readonly calledAt: Lease.Stamp
+  private readonly call: Call
   private ownerId: string
   private readonly refusals: Refusals
   /** An attempt of this owner id stayed without an answer: it may hold the lock, or take it later. */
   private unanswered = false
   /** There is something to give back: a grant, a place in the backend's queue, or what was not answered. */
   private mayHold = false
+  /** Before the last try was sent that was refused: a lock that was given to this owner id since lives from then on. */
+  private refusedAt: Lease.Stamp | undefined
   private failures = 0
   private push: Push | undefined
   private waiting = false
@@ -81,6 +84,7 @@ class Acquisition {
     this.queue = LocalQueue.of(instance.queues, key)
     this.wait = asked.ifAvailable ? 0 : options.wait
     this.calledAt = Lease.stamp(clock)
+    this.call = { backend: instance.backend.name, operation: "acquire", key, budget: options.operationTimeout }
     this.place = new Place(fiber, this.calledAt.monotonic, this.wait, options.outageBudget)
     this.refusals = new Refusals(options.schedule, clock, this.queue, this.place, instance.backend.name)
     this.ownerId = fiber.getRef(OwnerIds)()
@@ -120,7 +124,7 @@ class Acquisition {
   }
 
   private parkFor(millis: number): Effect.Effect<void, AcquireError> {
-    const wait = signalWithin<void>(millis, (signal) => {
+    const wait = signalWithin<void>(this.asked.instance, millis, (signal) => {
       if (this.place.woken !== undefined) signal()
       this.place.wake = () => signal()
       return () => {
@@ -134,14 +138,12 @@ class Acquisition {
   // at the head of the line
   // ---------------------------------------------------------------------------
 
-  private get attempt(): Effect.Effect<HeldLease | undefined, AcquireError> {
-    return Effect.suspend(() => this.attemptAt(Lease.stamp(this.asked.clock)))
-  }
-
-  private attemptAt(sentAt: Lease.Stamp): Effect.Effect<HeldLease | undefined, AcquireError> {
+  private attemptAt(
+    sentAt: Lease.Stamp,
+    provisional = this.refusedAt !== undefined
+  ): Effect.Effect<HeldLease | undefined, AcquireError> {
     const { instance, options } = this.asked
     if (instance.isClosed) return Effect.fail(closedError(instance.backend.name, "acquire"))
-    const call = this.call
     this.mayHold = true
     const request = {
       key: this.asked.key,
@@ -149,13 +151,15 @@ class Acquisition {
       ttl: Duration.millis(options.ttl),
       metadata: options.metadata,
       willWait: this.wait > 0,
-      budget: Duration.millis(call.budget)
+      provisional: provisional && options.renewEvery !== false,
+      budget: Duration.millis(this.call.budget)
     }
-    const reply = boundedToTheEnd(instance, call, Effect.suspend(() => instance.backend.tryAcquire(request)))
+    const reply = boundedToTheEnd(instance, this.call, Effect.suspend(() => instance.backend.tryAcquire(request)))
     return Effect.matchEffect(reply, {
       onSuccess: (reply) => {
         if (isAcquired(reply)) return this.onAcquired(reply, sentAt)
-        if (!isHeld(reply)) return this.onFailed(unknownReply(call))
+        if (!isHeld(reply)) return this.onFailed(unknownReply(this.call))
+        this.refusedAt = sentAt
         // A fair backend has queued who will wait.
         this.mayHold = this.unanswered || request.willWait
         return this.onHeld(reply)
@@ -170,7 +174,9 @@ class Acquisition {
   private onAcquired(reply: Acquired, sentAt: Lease.Stamp): Effect.Effect<HeldLease | undefined, AcquireError> {
     const { clock, options } = this.asked
     const now = Lease.stamp(clock)
-    if (isEnough(options, reply, sentAt, now)) return Effect.succeed(this.grant(reply, sentAt, now))
+    const from = reply.provisional === true ? this.refusedAt : sentAt
+    if (from !== undefined && isEnough(options, reply, from, now)) return Effect.succeed(this.grant(reply, from, now))
+    if (reply.provisional === true) return this.attemptAt(now, false)
     return Effect.flatMap(
       refresh({ ...this.asked, ownerId: this.ownerId }, reply),
       (refreshed) =>
@@ -186,6 +192,7 @@ class Acquisition {
       this.ownerId = this.asked.fiber.getRef(OwnerIds)()
       this.mayHold = false
       this.unanswered = false
+      this.refusedAt = undefined
       return this.onFailed(timedOut(this.call))
     })
   }
@@ -232,7 +239,10 @@ class Acquisition {
   }
 
   private get again(): Effect.Effect<HeldLease | undefined, AcquireError> {
-    return Effect.suspend(() => this.isWaitOver(this.monotonic()) ? Effect.fail(this.refusals.waitOver) : this.attempt)
+    return Effect.suspend(() => {
+      const now = Lease.stamp(this.asked.clock)
+      return this.isWaitOver(now.monotonic) ? Effect.fail(this.refusals.waitOver) : this.attemptAt(now)
+    })
   }
 
   // ---------------------------------------------------------------------------
@@ -249,19 +259,12 @@ class Acquisition {
   // ending
   // ---------------------------------------------------------------------------
 
-  granted(): undefined {
-    this.over()
-    return undefined
-  }
-
   giveUp(exit: Exit.Exit<HeldLease | undefined, AcquireError>): Effect.Effect<void> | undefined {
     const { fiber, instance } = this.asked
-    const error = Exit.isFailure(exit) ? Option.getOrUndefined(Exit.findErrorOption(exit)) : undefined
+    const error = Option.getOrUndefined(Exit.findErrorOption(exit))
     if (error?._tag === "LockContended") instance.telemetry.onContended(fiber.context, error.reason)
     if (Exit.isSuccess(exit)) instance.telemetry.onContended(fiber.context, "WaitOver")
-    if (this.mayHold) return Effect.map(this.sendRelease, () => this.letGo())
-    this.letGo()
-    return undefined
+    return this.mayHold ? Effect.map(this.sendRelease, () => this.letGo()) : this.letGo()
   }
 
   /** At most one operationTimeout: whoever is interrupted is out within the attempt in flight and this. */
@@ -278,12 +281,13 @@ class Acquisition {
     })
   }
 
-  private letGo(): void {
+  private letGo(): undefined {
     this.queue.leave(this.place)
     this.over()
   }
 
-  private over(): void {
+  /** The waiting has ended, with a lease or without. */
+  over(): undefined {
     this.push?.stop()
     this.asked.instance.end()
     if (this.waiting) this.asked.instance.telemetry.onWaiting(this.asked.fiber.context, -1)
@@ -303,10 +307,5 @@ class Acquisition {
 
   private monotonic(): number {
     return Lease.stamp(this.asked.clock).monotonic
-  }
-
-  private get call(): Call {
-    const { instance, key, options } = this.asked
-    return { backend: instance.backend.name, operation: "acquire", key, budget: options.operationTimeout }
   }
 }

@@ -2,15 +2,13 @@
  * One backend call, bounded: it answers within its budget whatever the driver does, even if that ignores interruption.
  */
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Lease from "../Lease.ts"
 import { LockBackendError, Protocol, TimedOut, Unreachable } from "../LockError.ts"
-import type { Keeper, Kept } from "./keeper.ts"
-import { signalWithin } from "./signal.ts"
+import { type Keepers, signalWithin } from "./signal.ts"
 
 /** What a call is, for its errors, and how long it may take, in milliseconds. */
 export interface Call {
@@ -18,11 +16,6 @@ export interface Call {
   readonly operation: LockBackendError["operation"]
   readonly key: string
   readonly budget: number
-}
-
-/** Whose keeper watches the calls: one timer serves them all. */
-export interface Keepers {
-  keeperOf(fiber: Fiber.Fiber<unknown, unknown>, clock: Clock.Clock): Keeper
 }
 
 /**
@@ -48,6 +41,7 @@ export const bounded = <A>(
         const stopped = () => {
           fiber.interruptUnsafe()
           return signalWithin(
+            keepers,
             call.budget - (Lease.stamp(clock).monotonic - since),
             (signal) => fiber.addObserver(() => signal(undefined))
           )
@@ -73,44 +67,14 @@ const answered = <A>(
   call: Call,
   fiber: Fiber.Fiber<A, LockBackendError>
 ): Effect.Effect<A, LockBackendError> =>
-  Effect.withFiber((caller) =>
-    Effect.callback((resume) => {
-      const clock = caller.getRef(Clock.Clock)
-      const keeper = keepers.keeperOf(caller, clock)
-      const now = Lease.stamp(clock)
-      const deadline = new Deadline(now.monotonic + call.budget, () => {
-        stop()
-        fiber.interruptUnsafe()
-        resume(Effect.fail(timedOut(call)))
-      })
-      keeper.keep(deadline, now)
-      const unobserve = fiber.addObserver((exit) => {
-        keeper.drop(deadline)
-        resume(settle(call, exit))
-      })
-      const stop = () => {
-        keeper.drop(deadline)
-        unobserve()
-      }
-      return Effect.sync(stop)
-    })
+  Effect.flatMap(
+    signalWithin<Exit.Exit<A, LockBackendError>>(keepers, call.budget, (signal) => fiber.addObserver(signal)),
+    (exit) => {
+      if (exit !== undefined) return settle(call, exit)
+      fiber.interruptUnsafe()
+      return Effect.fail(timedOut(call))
+    }
   )
-
-class Deadline implements Kept {
-  place = -1
-  readonly ttl = Infinity
-  dueAt: number
-  private readonly expire: () => void
-
-  constructor(dueAt: number, expire: () => void) {
-    this.dueAt = dueAt
-    this.expire = expire
-  }
-
-  onDue(now: Lease.Stamp): void {
-    if (this.dueAt <= now.monotonic + Lease.roundOff) this.expire()
-  }
-}
 
 /** The error of a call that did not answer in time. */
 export const timedOut = (call: Call): LockBackendError => {

@@ -15,9 +15,9 @@ import { type InvalidLockRequest, LockBackendError, Misconfigured } from "../Loc
 import { LockDefaults, type LockOptions, resolve, type ResolvedOptions } from "../LockOptions.ts"
 import { boundedToTheEnd } from "./bounded.ts"
 import type { HeldLease } from "./heldLease.ts"
-import { Keeper } from "./keeper.ts"
+import { Keeper, nap } from "./keeper.ts"
 import type { LocalQueue } from "./localQueue.ts"
-import { nap, signalWithin } from "./signal.ts"
+import { signalWithin } from "./signal.ts"
 import { Telemetry, warn } from "./telemetry.ts"
 
 /** A release to send; `handle` is read when it is, after the last renewal has ended. */
@@ -159,7 +159,7 @@ export class Instance {
       )
       // Looked at when the releases are over: whoever was acquiring may have let go by then.
       const idle = Effect.suspend(() =>
-        this.acquiring === 0 ? Effect.void : signalWithin<void>(longestClose, (signal) => {
+        this.acquiring === 0 ? Effect.void : signalWithin<void>(this, longestClose, (signal) => {
           this.idle = () => signal()
           return () => {
             this.idle = undefined

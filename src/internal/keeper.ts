@@ -1,18 +1,18 @@
 /**
  * The keeper of one backend instance: wakes leases when something of theirs is due (a renewal, jeopardy, the end of
- * trust) and calls whose time is over, with one timer for all of them and none while there are none.
+ * trust) and whatever else waits for a moment, with one timer for all of them and none while there are none.
  *
  * Loss is found here without I/O, so a hung connection can't hide it.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as Scheduler from "effect/Scheduler"
 import * as Lease from "../Lease.ts"
-import { nap } from "./signal.ts"
 
-/** What the keeper keeps, a lease or a call; times in milliseconds of the monotonic clock. */
+/** What the keeper keeps, a lease or a wait; times in milliseconds of the monotonic clock. */
 export interface Kept {
   /** When `onDue` wants to be called; the keeper orders by it. */
   dueAt: number
@@ -188,3 +188,10 @@ export class Keeper {
     this.heap[place] = kept
   }
 }
+
+/**
+ * Sleeps for `millis`; for a fraction, less half of what is one moment anyway, because the sum of fractions would else
+ * end a trifle beyond the moment that was meant.
+ */
+export const nap = (millis: number): Effect.Effect<void> =>
+  Effect.sleep(Duration.millis(Number.isInteger(millis) ? millis : Math.max(millis - Lease.roundOff / 2, 0)))

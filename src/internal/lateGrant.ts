@@ -15,10 +15,13 @@ import { isRenewed } from "./reply.ts"
 /** Whether enough trust is left at `now` to hand the grant out. */
 export const isEnough = (
   options: ResolvedOptions,
-  reply: { readonly grantedTtl: Duration.Duration },
+  reply: { readonly grantedTtl: Duration.Duration; readonly provisional?: boolean | undefined },
   sentAt: Lease.Stamp,
   now: Lease.Stamp
-): boolean => Lease.remainingTrust(trustOf(options, sentAt, reply), now) >= Lease.leastTrustOfGrant(options.ttl)
+): boolean => {
+  const lasts = reply.provisional === true ? Duration.toMillis(reply.grantedTtl) : options.ttl
+  return Lease.remainingTrust(trustOf(options, sentAt, reply), now) >= Lease.leastTrustOfGrant(lasts)
+}
 
 /** Renews `late` once; `undefined` if that did not give it enough trust. */
 export const refresh = (

@@ -92,7 +92,7 @@ export class LeaseFace implements Lease.Lease {
   ) => Effect.Effect<void, LockLost | LockBackendError | InvalidLockRequest> {
     return (duration) =>
       Effect.suspend((): Effect.Effect<void, LockLost | LockBackendError | InvalidLockRequest> => {
-        const most = { most: this.held.renewal.trust.trusted, mostIs: "ttl - safetyMargin" }
+        const most = { most: this.held.renewal.mostTrust, mostIs: "ttl - safetyMargin" }
         const millis = resolveDuration("duration", duration, most)
         if (Result.isFailure(millis)) return Effect.fail(millis.failure)
         const enough = Effect.map(this.check, () => this.held.remainingMillis() >= millis.success)

@@ -48,7 +48,7 @@ export const pause = (self: Pause): Effect.Effect<void> =>
         push?.settle()
         return Effect.void
       }
-      const nap = signalWithin<void>((listening ? until : Math.min(until, pushFrom)) - now, (signal) => {
+      const nap = signalWithin<void>(instance, (listening ? until : Math.min(until, pushFrom)) - now, (signal) => {
         queue.nudge = () => signal()
         if (push !== undefined) push.wake = () => signal()
         return () => {

@@ -68,11 +68,18 @@ export class Renewal {
     this.trust = trustOf(options, sentAt, reply)
     this.handle = reply.handle
     this.plan(sentAt)
+    // Soon, but not at once: most leases are given back before.
+    if (reply.provisional === true) this.nextAt = grantedAt.monotonic + this.remaining(grantedAt) / 8
   }
 
   /** Trust left at `now`, in milliseconds. */
   remaining(now: Lease.Stamp): number {
     return Lease.remainingTrust(this.trust, now)
+  }
+
+  /** The trust of a lease that was renewed just now, in milliseconds. */
+  get mostTrust(): number {
+    return Math.max(this.trust.trusted, this.options.ttl - this.options.safetyMargin)
   }
 
   /** Until a renewal is overdue, in milliseconds: none was confirmed for two thirds of the ttl. */
@@ -181,4 +188,10 @@ export const trustOf = (
   options: ResolvedOptions,
   sentAt: Lease.Stamp,
   reply: { readonly grantedTtl: Duration.Duration }
-): Lease.Trust => ({ sentAt, trusted: Duration.toMillis(reply.grantedTtl) - options.safetyMargin })
+): Lease.Trust => {
+  const { safetyMargin, ttl } = options
+  const lasts = Duration.toMillis(reply.grantedTtl)
+  // The margin is for clock rates, so that of a grant which lasts a part of the ttl is that part of it.
+  const margin = lasts < ttl ? Math.min(safetyMargin, Math.max(safetyMargin * lasts / ttl, 50)) : safetyMargin
+  return { sentAt, trusted: lasts - margin }
+}

@@ -1,22 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Clock, Context, Deferred, Duration, Effect, Exit, Fiber } from "effect"
+import { Cause, Context, Deferred, Duration, Effect, Exit, Fiber } from "effect"
 import { LockBackendError, TimedOut, Unauthorized } from "effect-lock"
 import { TestClock } from "effect/testing"
 import { bounded, type Call, timedOut } from "../../src/internal/bounded.ts"
-import { Keeper } from "../../src/internal/keeper.ts"
 import { start, unreachable } from "../backends.ts"
+import { countingSleeps, keepers } from "./keepers.ts"
 
 const call: Call = { backend: "test", operation: "renew", key: "k", budget: 1_000 }
-
-/** Keepers as an instance has them, one for each clock. */
-const keepers = {
-  kept: new Map<Clock.Clock, Keeper>(),
-  keeperOf(fiber: Fiber.Fiber<unknown, unknown>, clock: Clock.Clock): Keeper {
-    const keeper = this.kept.get(clock) ?? new Keeper(fiber, clock)
-    this.kept.set(clock, keeper)
-    return keeper
-  }
-}
 
 /** An answer that comes after `millis`, whatever interrupts it meanwhile. */
 const stubborn = <A>(millis: number, value: A) => Effect.uninterruptible(Effect.as(Effect.sleep(millis), value))
@@ -25,21 +15,6 @@ const hang = Effect.uninterruptible(Effect.never)
 
 // Detached: a test that fails must not wait for a call that hangs.
 const fork = <A, E, R>(self: Effect.Effect<A, E, R>) => Effect.forkDetach(self, start)
-
-/** How many sleeps were started on the clock, and are pending. */
-const countingSleeps = Effect.map(Clock.Clock, (clock) => {
-  const sleeps = { started: 0, pending: 0 }
-  const counting: Clock.Clock = {
-    ...clock,
-    sleep: (duration) =>
-      Effect.suspend(() => {
-        sleeps.started++
-        sleeps.pending++
-        return Effect.ensuring(clock.sleep(duration), Effect.sync(() => sleeps.pending--))
-      })
-  }
-  return { sleeps, on: Effect.provideService(Clock.Clock, counting) }
-})
 
 const errorOf = <A>(exit: Exit.Exit<A, LockBackendError> | undefined): LockBackendError => {
   assert.isTrue(exit !== undefined && Exit.isFailure(exit), "no failure")

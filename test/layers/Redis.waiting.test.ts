@@ -1,11 +1,14 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, Option, Scheduler } from "effect"
-import { LockBackend, withLock } from "effect-lock"
+import { Deferred, Duration, Effect, Fiber, Option, Scheduler } from "effect"
+import { Lock, LockBackend, withLock } from "effect-lock"
 import { faultProxy } from "../servers/FaultProxy.ts"
-import { inTime, isInstalled, start, until } from "./redis/redisLocks.ts"
+import { inTime, isInstalled, start, tokenOf, until, type visitor as visitorOf } from "./redis/redisLocks.ts"
 
 const now = { startImmediately: true } as const
 const some = Option.some
+
+const inLine = ({ call }: Effect.Success<ReturnType<typeof visitorOf>>, count: number) =>
+  Effect.map(call("ZCARD", "lock::{k}:q"), (length) => length === count)
 
 describe.skipIf(!isInstalled("redis-server"))("the queue", () => {
   it.live("serves waiters of different processes first come first, and asks three requests for each", () =>
@@ -92,6 +95,71 @@ describe.skipIf(!isInstalled("redis-server"))("the queue", () => {
       assert.deepStrictEqual(holder?.metadata, { job: "x" })
     }))
 
+  it.live("who is told that it was given the lock has it, without another request", () =>
+    Effect.gen(function*() {
+      const { open, visitor } = yield* start()
+      const [one, two] = [yield* open(), yield* open()]
+      const { handle } = yield* one.acquire("a")
+      yield* two.queue("b", { metadata: { job: "x|y" } })
+      yield* one.release("a", { handle: some(handle) })
+      yield* inTime("it is called", two.awaitTurn("b"))
+      const before = yield* visitor.scripts
+      const given = yield* two.acquire("b", { provisional: true })
+      assert.strictEqual(yield* visitor.scripts, before)
+      assert.strictEqual(given.provisional, true)
+      assert.strictEqual(Duration.toMillis(given.grantedTtl), 2000)
+      assert.isTrue(tokenOf(given) > BigInt(handle))
+      const window = String(yield* visitor.call("GET", "lock::{k}"))
+      assert.strictEqual(window.split("|")[2], given.handle)
+      const renewed = yield* two.renew("b", given.handle)
+      assert.strictEqual(renewed._tag, "Renewed")
+      assert.isAbove(Number(yield* visitor.call("PTTL", "lock::{k}")), 15_000)
+      const [holder] = yield* one.backend.inspect({ key: "k", budget: Duration.seconds(3) })
+      assert.deepStrictEqual(holder?.metadata, { job: "x|y" })
+      assert.strictEqual(yield* two.release("b", { handle: some(given.handle) }), "Released")
+    }))
+
+  it.live("what was given and is not renewed ends with its window, and a renewal then does not bring it back", () =>
+    Effect.gen(function*() {
+      const { open } = yield* start()
+      const [one, two] = [yield* open(), yield* open()]
+      const { handle } = yield* one.acquire("a")
+      yield* two.queue("b", { ttl: Duration.millis(300) })
+      yield* one.release("a", { handle: some(handle) })
+      yield* inTime("it is called", two.awaitTurn("b"))
+      const given = yield* two.acquire("b", { provisional: true, ttl: Duration.millis(300) })
+      assert.strictEqual(Duration.toMillis(given.grantedTtl), 300)
+      yield* until("the window has ended", Effect.map(one.holder, (holder) => holder === undefined))
+      assert.deepStrictEqual(yield* two.renew("b", given.handle), { _tag: "Lost", reason: "Gone" })
+    }))
+
+  it.live("a hand-over between processes takes a request, and a lease that is kept is renewed soon", () =>
+    Effect.gen(function*() {
+      const { open, visitor } = yield* start()
+      const processes = yield* Effect.forEach(Array.from({ length: 4 }), () => open())
+      const [first, last] = [yield* Deferred.make<void>(), yield* Deferred.make<void>()]
+      const bodies = [Deferred.await(first), Effect.void, Effect.void, Deferred.await(last)]
+      const fibers = yield* Effect.forEach(processes, (process, index) =>
+        Effect.gen(function*() {
+          const fiber = yield* Lock.guard(bodies[index]!, "k", { ttl: "20 seconds" }).pipe(
+            Effect.provideService(LockBackend, process.backend),
+            Effect.forkChild(now)
+          )
+          yield* until("it has come", Effect.map(process.holder, (holder) => holder !== undefined))
+          yield* until("it is in line", inLine(visitor, index))
+          return fiber
+        }))
+      const before = yield* visitor.scripts
+      yield* Deferred.succeed(first, undefined)
+      yield* until("the last one has it", inLine(visitor, 0))
+      // Three releases; a server is asked for its first one twice.
+      assert.isAtMost((yield* visitor.scripts) - before, 3 + 1)
+      const left = Effect.map(visitor.call("PTTL", "lock::{k}"), Number)
+      yield* until("it is renewed", Effect.map(left, (millis) => millis > 2000))
+      yield* Deferred.succeed(last, undefined)
+      yield* inTime("all have had it", Effect.forEach(fibers, Fiber.join))
+    }))
+
   it.live("a process that is gone is skipped at once", () =>
     Effect.gen(function*() {
       const { open } = yield* start()
@@ -157,7 +225,7 @@ describe.skipIf(!isInstalled("redis-server"))("the queue", () => {
       yield* one.release("a", { handle: some(handle) })
       const claim = yield* two.acquire("b", { willWait: true })
       const before = yield* visitor.scripts
-      yield* visitor.call("PUBLISH", String(channel), "b|lock::{k}")
+      yield* visitor.call("PUBLISH", String(channel), `b|${claim.handle}|lock::{k}`)
       yield* until("it is declined", Effect.map(visitor.scripts, (count) => count > before))
       assert.strictEqual((yield* two.renew("b", claim.handle))._tag, "Renewed")
     }))

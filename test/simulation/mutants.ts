@@ -15,7 +15,7 @@ export interface Mutant {
   readonly mix: Simulation.MixName | keyof typeof fileMixes
 }
 
-const server = "testing/simulation/Server.ts"
+const server = "testing/simulation/ServedLock.ts"
 
 export const mutants: ReadonlyArray<Mutant> = [
   {
@@ -23,6 +23,13 @@ export const mutants: ReadonlyArray<Mutant> = [
     file: "internal/acquisition.ts",
     find: "return this.onAcquired(reply, sentAt)",
     replace: "return this.onAcquired(reply, Lease.stamp(this.asked.clock))",
+    mix: "rates"
+  },
+  {
+    name: "what was given is trusted from its message on",
+    file: "internal/acquisition.ts",
+    find: "reply.provisional === true ? this.refusedAt : sentAt",
+    replace: "reply.provisional === true ? now : sentAt",
     mix: "rates"
   },
   {
@@ -56,15 +63,15 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "there is no safety margin",
     file: "internal/renewal.ts",
-    find: "Duration.toMillis(reply.grantedTtl) - options.safetyMargin",
-    replace: "Duration.toMillis(reply.grantedTtl)",
+    find: "return { sentAt, trusted: lasts - margin }",
+    replace: "return { sentAt, trusted: lasts }",
     mix: "rates"
   },
   {
     name: "a caller that gives up sends no release",
     file: "internal/acquisition.ts",
-    find: "if (this.mayHold) return Effect.map(this.sendRelease, () => this.letGo())",
-    replace: "",
+    find: "this.mayHold ? Effect.map(this.sendRelease, () => this.letGo()) : this.letGo()",
+    replace: "this.letGo()",
     mix: "unanswered"
   },
   {
@@ -163,8 +170,8 @@ export const mutants: ReadonlyArray<Mutant> = [
   {
     name: "the fiber of a call goes on when its time is over",
     file: "internal/bounded.ts",
-    find: "stop()\n        fiber.interruptUnsafe()",
-    replace: "stop()",
+    find: "fiber.interruptUnsafe()\n      return Effect.fail(timedOut(call))",
+    replace: "return Effect.fail(timedOut(call))",
     mix: "messages"
   },
   {

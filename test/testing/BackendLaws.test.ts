@@ -659,6 +659,32 @@ const mutants: ReadonlyArray<Mutant> = [
     mutate: () => ({ awaitTurn: () => Effect.never })
   },
   {
+    name: "a waiter is given a provisional grant that it did not ask for",
+    caughtBy: ["waiting/provisional"],
+    mutate: (inner) => ({
+      tryAcquire: (request) =>
+        Effect.map(
+          inner.tryAcquire(request),
+          (reply) => reply._tag === "Held" || !request.willWait ? reply : { ...reply, provisional: true }
+        )
+    })
+  },
+  {
+    name: "a provisional grant ends in spite of its renewal",
+    caughtBy: ["waiting/provisional"],
+    mutate: (inner) => ({
+      tryAcquire: (request) => {
+        if (request.provisional !== true) return inner.tryAcquire(request)
+        const window = Duration.millis(Duration.toMillis(request.ttl) / 4)
+        return Effect.map(
+          inner.tryAcquire({ ...request, ttl: window }),
+          (reply) => reply._tag === "Held" ? reply : { ...reply, grantedTtl: window, provisional: true }
+        )
+      },
+      renew: (request) => Effect.succeed({ _tag: "Renewed", handle: request.handle, grantedTtl: request.ttl })
+    })
+  },
+  {
     name: "a wake-up is lost with the waiter that got it",
     caughtBy: ["waiting/given-up-turn", "waiting/serves-everybody"],
     mutate: (inner, shared) => ({

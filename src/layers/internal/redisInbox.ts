@@ -17,6 +17,10 @@ interface Waiter {
   member: string
   /** Told that its turn has come, since its last try was sent. */
   called: boolean
+  /** The fencing token that it was given with that; empty if it only has to look. */
+  given: string
+  /** The fencing token of whoever had the lock when its last try was refused. */
+  refusedBy: bigint | undefined
   /** Gave up; its release is on the way. */
   gone: boolean
   wake: (() => void) | undefined
@@ -66,12 +70,32 @@ export class Inbox {
   }
 
   /** `owner` is about to try, and to wait if it is refused: its member of the queue. */
-  enter(owner: string, ttl: string): string {
+  enter(owner: string, ttl: string, metadata: string): string {
     const waiter = this.waiterOf(owner)
     // What comes from now on comes after this try was sent, so it may come before its refusal is read.
     waiter.called = false
-    if (waiter.member === "") waiter.member = `${this.id}|${ttl}|${owner}`
+    waiter.given = ""
+    waiter.refusedBy = undefined
+    if (waiter.member === "") waiter.member = `${this.id}|${ttl}|${owner}|${metadata}`
     return waiter.member
+  }
+
+  /** The last try of `owner` was refused: the holder with the fencing token `by` was before it. */
+  refused(owner: string, by: bigint | undefined): void {
+    const waiter = this.waiters.get(owner)
+    if (waiter !== undefined) waiter.refusedBy = by
+  }
+
+  /**
+   * Takes what `owner` was given since its last try was refused, if it was: the fencing token. Tokens grow, so one that
+   * is greater than that of the refusal came after it, however long the message took.
+   */
+  take(owner: string): string | undefined {
+    const waiter = this.waiters.get(owner)
+    if (waiter === undefined || waiter.given === "" || waiter.refusedBy === undefined) return undefined
+    if (BigInt(waiter.given) <= waiter.refusedBy) return undefined
+    this.waiters.delete(owner)
+    return waiter.given
   }
 
   /** `owner` gives up, or gives back: the member that has to leave the queue, if any. */
@@ -109,31 +133,31 @@ export class Inbox {
   private waiterOf(owner: string): Waiter {
     const known = this.waiters.get(owner)
     if (known !== undefined) return known
-    const waiter: Waiter = { member: "", called: false, gone: false, wake: undefined }
+    const waiter: Waiter = { member: "", called: false, given: "", refusedBy: undefined, gone: false, wake: undefined }
     this.waiters.set(owner, waiter)
     return waiter
   }
 
   private readonly onMessage = (message: string): void => {
-    const at = message.indexOf("|")
-    if (at < 0) return
-    const owner = message.slice(0, at)
+    const [, owner, fence, record] = /^([^|]*)\|(\d{1,19})\|(.*)$/s.exec(message) ?? []
+    if (owner === undefined) return
     const waiter = this.waiters.get(owner)
-    if (waiter !== undefined && !waiter.gone) return call(waiter)
+    if (waiter !== undefined && !waiter.gone) return call(waiter, fence!)
     // The one called has given up, and its release may have been lost.
-    Effect.runFork(Effect.forkIn(this.decline(owner, message.slice(at + 1)), this.scope))
+    Effect.runFork(Effect.forkIn(this.decline(owner, record!), this.scope))
   }
 
   // Calls may have been missed, and places lost: everybody asks again.
   private readonly onReconnect = (): void => {
     for (const [owner, waiter] of [...this.waiters]) {
       if (waiter.gone) this.waiters.delete(owner)
-      else call(waiter)
+      else call(waiter, "")
     }
   }
 }
 
-const call = (waiter: Waiter): void => {
+const call = (waiter: Waiter, given: string): void => {
   waiter.called = true
+  waiter.given = given
   waiter.wake?.()
 }

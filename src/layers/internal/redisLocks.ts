@@ -56,10 +56,20 @@ export const tryAcquire = (
   request: LockBackend.AcquireRequest
 ): Effect.Effect<LockBackend.Acquired | LockBackend.Held, BackendReason> =>
   Effect.suspend(() => {
+    const given = request.provisional === true ? self.inbox?.take(escapeOwner(request.ownerId)) : undefined
+    if (given !== undefined) return Effect.succeed(provisional(given, request.ttl))
     if (self.check.isDone) return attempt(self, request, request.budget)
     const third = thirdOf(request.budget)
     return Effect.flatMap(self.check.run(third), () => attempt(self, request, third))
   })
+
+const provisional = (fence: string, ttl: Duration.Duration): LockBackend.Acquired => ({
+  _tag: "Acquired",
+  fencingToken: Option.some(BigInt(fence)),
+  handle: fence,
+  grantedTtl: Duration.min(ttl, Duration.millis(Scripts.claimWindow)),
+  provisional: true
+})
 
 const attempt = (
   self: Locks,
@@ -95,7 +105,7 @@ const sendAcquire = (
   const { key, metadata, ownerId } = request
   const owner = escapeOwner(ownerId)
   const ttl = millis(request.ttl)
-  const member = inbox === undefined ? "" : inbox.enter(owner, ttl)
+  const member = inbox === undefined ? "" : inbox.enter(owner, ttl, JSON.stringify(metadata))
   return Effect.flatMap(
     self.client.run(
       Scripts.acquire,
@@ -107,7 +117,11 @@ const sendAcquire = (
       if (!Array.isArray(answer)) return notUnderstood(self.client)
       const [verdict, second, record] = answer
       const granted = integerOf(verdict)
-      if (granted === 0 && integerOf(second) !== undefined) return Effect.succeed(refusalOf(record, second))
+      if (granted === 0 && integerOf(second) !== undefined) {
+        const refusal = refusalOf(record, second)
+        inbox?.refused(owner, Option.getOrUndefined(refusal.holders[0]?.fencingToken ?? Option.none()))
+        return Effect.succeed(refusal)
+      }
       if (granted !== 1 || !isFence(second)) return notUnderstood(self.client)
       self.inbox?.delete(owner)
       return Effect.succeed({

@@ -21,7 +21,7 @@ export const holderOf = (record: unknown, left: unknown): Holder | undefined => 
     since: DateTime.make(Math.floor(Number(since) / 1000)),
     remaining: millis >= 0 ? Option.some(Duration.millis(millis)) : Option.none(),
     fencingToken: Option.some(BigInt(fence)),
-    metadata: Result.getOrElse(decodeMetadata(metadata), () => ({}))
+    metadata: metadata === "{}" ? {} : Result.getOrElse(decodeMetadata(metadata), () => ({}))
   }
 }
 

@@ -2,19 +2,19 @@
  * The scripts: each verb is one, so each is one atomic step of the server and one round trip.
  *
  * The record is a string, `1|owner|fence|since|state|metadata`: the format's number, the owner id, the fencing token, the
- * time of the grant in microseconds, `h` (held), `w` (window: given to a waiter that has to claim it) or `d` (draining),
+ * time of the grant in microseconds, `h` (held), `w` (window: given to a waiter, until its first renewal) or `d` (draining),
  * and the metadata as JSON. All times are the server's.
  *
  * The fencing token is max(last + 1, microseconds of the server's clock): it grows by one where the counter is known,
  * and by the clock where the counter was lost with the data. It is printed with `%.0f`, because Lua's own conversion
  * keeps 14 digits.
  *
- * Whoever frees the lock gives it to the first waiter in the same step. `PUBLISH` answers how many listen: nobody means
- * that the waiter's process is gone, and the next one is called.
+ * Whoever frees the lock gives it to the first waiter in the same step, with a message that says so. `PUBLISH` answers
+ * how many listen: nobody means that the waiter's process is gone, and the next one is called.
  */
 import { type RedisScript, script } from "./redisClient.ts"
 
-/** How long a waiter has to claim what it was given, in milliseconds, at most; with a shorter ttl, its ttl. */
+/** How long a waiter has what it was given until it renews it, in milliseconds, at most; with a shorter ttl, its ttl. */
 export const claimWindow = 2000
 
 /** How long a dead owner id is remembered, in milliseconds. */
@@ -24,7 +24,8 @@ export const tombstoneLife = 120_000
 const fenceLife = 48 * 60 * 60 * 1000
 const queueLife = 24 * 60 * 60 * 1000
 
-// KEYS: 1 record, 2 fence, 3 queue, 4 tombstone. A member of the queue is `inbox|ttl|owner`.
+// KEYS: 1 record, 2 fence, 3 queue, 4 tombstone. A member of the queue is `inbox|ttl|owner|metadata`, a message
+// `owner|fence|record`.
 // Scripts answer the usual case before these, because a server makes functions anew for each call.
 const functions = `
 local function parse(value)
@@ -53,13 +54,16 @@ local function give(channels, asker, member)
   while true do
     member = member or redis.call("ZPOPMIN", KEYS[3])[1]
     if not member then return nil end
-    local inbox, ttl, owner = string.match(member, "^([^|]*)|(%d+)|(.*)$")
+    local inbox, ttl, owner, metadata = string.match(member, "^([^|]*)|(%d+)|([^|]*)|(.*)$")
     if owner == asker then return owner end
-    if inbox and redis.call("PUBLISH", channels .. inbox, owner .. "|" .. KEYS[1]) > 0 then
+    if inbox then
       local now = micros()
-      local window = math.min(tonumber(ttl), ${claimWindow})
-      write(owner, mint(now), string.format("%.0f", now), "w", "{}", string.format("%.0f", window))
-      return owner
+      local fence = mint(now)
+      if redis.call("PUBLISH", channels .. inbox, owner .. "|" .. fence .. "|" .. KEYS[1]) > 0 then
+        local window = math.min(tonumber(ttl), ${claimWindow})
+        write(owner, fence, string.format("%.0f", now), "w", metadata, string.format("%.0f", window))
+        return owner
+      end
     end
     member = nil
   end
@@ -88,6 +92,13 @@ if not value then
     redis.call("SET", KEYS[1], "1|" .. owner .. "|" .. fence .. "|" .. since .. "|h|" .. metadata, "PX", ttl)
     return {1, fence}
   end
+elseif string.find(value, "^1|[^|]*|%d+|%d+|%a|") and string.sub(value, 3, #owner + 3) ~= owner .. "|" then
+  if member ~= "" and redis.call("EXISTS", KEYS[4]) == 0 then
+    local time = redis.call("TIME")
+    redis.call("ZADD", KEYS[3], "NX", string.format("%d%06d", time[1], time[2]), member)
+    redis.call("PEXPIRE", KEYS[3], "${queueLife}")
+  end
+  return {0, redis.call("PTTL", KEYS[1]), value}
 end
 ${functions}
 if value then
@@ -100,10 +111,6 @@ if value then
     if left > tonumber(ttl) then ttl = string.format("%.0f", left) end
     write(owner, held.fence, since, "h", metadata, ttl)
     return {1, held.fence}
-  end
-  if member ~= "" and redis.call("EXISTS", KEYS[4]) == 0 then
-    redis.call("ZADD", KEYS[3], "NX", string.format("%.0f", micros()), member)
-    redis.call("PEXPIRE", KEYS[3], "${queueLife}")
   end
   return {0, left, value}
 end
@@ -130,7 +137,10 @@ if not value then return 0 end
 local held, foreign = parse(value)
 if foreign then return foreign end
 if held.owner ~= ARGV[1] then return -1 end
-if held.fence ~= ARGV[2] or held.state ~= "h" then return 0 end
+if held.fence ~= ARGV[2] or held.state == "d" then return 0 end
+if held.state == "w" then
+  write(held.owner, held.fence, held.since, "h", held.metadata, string.format("%.0f", math.max(redis.call("PTTL", KEYS[1]), 1)))
+end
 if redis.call("PTTL", KEYS[1]) < tonumber(ARGV[3]) then redis.call("PEXPIRE", KEYS[1], ARGV[3]) end
 redis.call("PEXPIRE", KEYS[2], "${fenceLife}")
 return 1
@@ -153,6 +163,21 @@ if value then
     if not first then
       redis.call("DEL", KEYS[1])
       return 1
+    end
+    local inbox, ttl, next, metadata = string.match(first, "^([^|]*)|(%d+)|([^|]*)|(.*)$")
+    local last = tonumber(which)
+    if inbox and last then
+      local time = redis.call("TIME")
+      local now = time[1] * 1000000 + time[2]
+      local since = string.format("%.0f", now)
+      local fence = since
+      if last >= now then fence = string.format("%.0f", last + 1) end
+      if redis.call("PUBLISH", channels .. inbox, next .. "|" .. fence .. "|" .. KEYS[1]) > 0 then
+        if tonumber(ttl) > ${claimWindow} then ttl = "${claimWindow}" end
+        redis.call("SET", KEYS[2], fence, "PX", "${fenceLife}")
+        redis.call("SET", KEYS[1], "1|" .. next .. "|" .. fence .. "|" .. since .. "|w|" .. metadata, "PX", ttl)
+        return 1
+      end
     end
   end
 end

@@ -18,6 +18,7 @@ export interface Ask {
   readonly ttl?: Duration.Duration
   readonly metadata?: Readonly<Record<string, string>>
   readonly willWait?: boolean
+  readonly provisional?: boolean
 }
 
 /** A grant and what is needed to ask about it. `sentAt`, `repliedAt`: local milliseconds. */
@@ -96,18 +97,13 @@ export class Probe {
 
   attempt(service: Service, key: string, ask: Ask = {}): Check<Attempt> {
     return Effect.gen({ self: this }, function*() {
+      const { metadata = {}, provisional = false, ttl = this.longTtl, willWait = false } = ask
       const ownerId = ask.ownerId ?? (yield* freshOwnerId)
-      const ttl = ask.ttl ?? this.longTtl
       this.#open.set(ownerId, { service, key })
       const sentAt = yield* elapsed
-      const reply = yield* this.answer(service.tryAcquire({
-        key,
-        ownerId,
-        ttl,
-        metadata: ask.metadata ?? {},
-        willWait: ask.willWait ?? false,
-        budget: this.environment.budget
-      }))
+      const { budget } = this.environment
+      const request = { key, ownerId, ttl, metadata, willWait, provisional, budget }
+      const reply = yield* this.answer(service.tryAcquire(request))
       if (reply._tag === "Held" && ask.willWait !== true) this.#open.delete(ownerId)
       return { ownerId, ttl, sentAt, repliedAt: yield* elapsed, reply }
     })

@@ -86,6 +86,36 @@ export const waiting: ReadonlyArray<Law> = [
     needs.awaitTurn
   ),
 
+  law(
+    "waiting/provisional",
+    "a provisional grant is given only to who asks for one; its first renewal makes it whole, and a release ends it",
+    function*(probe) {
+      const key = yield* probe.freshKey
+      const holder = yield* probe.grant(probe.first, key)
+      const one = yield* probe.waiter(probe.second, key)
+      const two = yield* probe.waiter(probe.first, key)
+      yield* probe.released(probe.first, holder)
+      yield* drive(probe, one.turn, limit, "awaitTurn of the first waiter to end (the lock was released)")
+      const given = yield* probe.grant(
+        probe.second,
+        key,
+        { ownerId: one.ownerId, provisional: true },
+        "its turn has come"
+      )
+      yield* probe.heldBy(probe.first, key, one.ownerId, "it was granted")
+      const renewed = yield* probe.renewed(probe.second, given, "the lock was granted just now")
+      if (given.reply.provisional === true) {
+        yield* probe.pass(Duration.sum(given.reply.grantedTtl, probe.environment.expirySlack))
+      }
+      yield* probe.heldBy(probe.first, key, one.ownerId, "the renewal made the grant whole")
+      yield* probe.released(probe.second, renewed)
+      yield* drive(probe, two.turn, limit, "awaitTurn of the second waiter to end (the lock was released)")
+      const whole = yield* probe.grant(probe.first, key, { ownerId: two.ownerId, willWait: true }, "its turn has come")
+      yield* probe.expect(whole.reply.provisional !== true, "a grant that is whole", "a provisional one")
+    },
+    needs.awaitTurn
+  ),
+
   law("waiting/serves-everybody", "with push alone, every waiter gets its turn", function*(probe) {
     const key = yield* probe.freshKey
     const holder = yield* probe.grant(probe.first, key)

@@ -96,7 +96,8 @@ export interface Fault {
  * - `rate`: how much the clocks' rates differ from true time at most: 0.005 is half a percent.
  * - `disorder`: how often a fiber is made to yield where it need not.
  * - `renews`: `false` = leases are not renewed.
- * - `push`: in this part of the histories the server tells waiters when the lock may be free.
+ * - `push`: in this part of the histories the server tells waiters when the lock may be free; in half of that it gives
+ *   the lock to the first of them.
  * - `machine`: `"one"` = all processes run on one machine: it sleeps, and its wall clock is set, for all of them.
  * - `takeover`: `"observed"` = the server knows no time; contenders take over what was unchanged for its ttl.
  *

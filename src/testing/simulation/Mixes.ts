@@ -53,7 +53,7 @@ export const mixes = {
     rate: 0.005
   },
   clocks: { pause: 0.2, suspend: 0.2, forward: 0.1, backward: 0.15, lostRequest: 0.08, interrupt: 0.05, rate: 0.005 },
-  rates: { rate: 0.023, slow: 0.2, lostRequest: 0.4, pause: 0.1 },
+  rates: { rate: 0.023, slow: 0.2, lostRequest: 0.4, pause: 0.1, push: 0.3 },
   takeover: {
     takeover: "observed",
     forward: 0.3,
@@ -63,7 +63,7 @@ export const mixes = {
     lostRequest: 0.05,
     rate: 0.005
   },
-  unanswered: { lostReply: 0.12, resetAfter: 0.08, late: 0.12, interrupt: 0.7, rate: 0.005 },
+  unanswered: { lostReply: 0.12, resetAfter: 0.08, late: 0.12, interrupt: 0.7, rate: 0.005, push: 0.3 },
   replays: { lostReply: 0.15, resetAfter: 0.15, renews: false, rate: 0.005 },
   operators: {
     drain: 0.15,

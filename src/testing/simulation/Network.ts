@@ -81,12 +81,13 @@ export class Network {
     })
   }
 
-  /** Tells a process something that it did not ask for; may be lost as messages are. */
+  /** Tells a process something that it did not ask for; may be late or lost as messages are. */
   tell(process: Process, hear: () => void): void {
     const message = process.sent++
     const next = chance(this.seed, 6, process.id, message)
     const fault = this.faults.ofMessage(process.id, message, this.world.now)
-    if (fault === undefined) this.world.after(latency(next), hear, process)
+    const isLate = fault?.kind === "slow" || fault?.kind === "late"
+    if (fault === undefined || isLate) this.world.after(latency(next) + (fault?.by ?? 0), hear, process)
   }
 
   private carry<A>(

@@ -9,10 +9,11 @@ import * as Option from "effect/Option"
 import * as Lease from "../../Lease.ts"
 import * as LockBackend from "../../LockBackend.ts"
 import type { LockBackendError } from "../../LockError.ts"
+import { capabilities } from "./Client.ts"
 import type { Grant, Model, Surroundings, Truth } from "./Model.ts"
 import { backendName, type Network } from "./Network.ts"
 import type { Process } from "./Process.ts"
-import { capabilities, type GrantOracles } from "./Server.ts"
+import type { GrantOracles } from "./ServedLock.ts"
 import type { World } from "./World.ts"
 
 /**

@@ -76,14 +76,14 @@ describe("an inbox", () => {
     Effect.gen(function*() {
       const { inbox, server } = yield* start()
       yield* inbox.open
-      inbox.enter("a", "1000")
-      server.send("a|lock:n:{k}")
+      inbox.enter("a", "1000", "{}")
+      server.send("a|7|lock:n:{k}")
       yield* inbox.awaitCall("a")
       // Another try asks for another call.
-      inbox.enter("a", "1000")
+      inbox.enter("a", "1000", "{}")
       const turn = yield* Effect.forkChild(inbox.awaitCall("a"), now)
       assert.isFalse(yield* isOver(turn))
-      server.send("a|lock:n:{k}")
+      server.send("a|7|lock:n:{k}")
       yield* Fiber.join(turn)
     }))
 
@@ -92,8 +92,8 @@ describe("an inbox", () => {
       const { inbox, server } = yield* start()
       const turn = yield* Effect.forkChild(inbox.awaitCall("a"), now)
       yield* inbox.open
-      assert.strictEqual(inbox.enter("a", "1000"), `${inbox.id}|1000|a`)
-      server.send("a|lock:n:{k}")
+      assert.strictEqual(inbox.enter("a", "1000", "{}"), `${inbox.id}|1000|a|{}`)
+      server.send("a|7|lock:n:{k}")
       yield* Fiber.join(turn)
     }))
 
@@ -101,20 +101,73 @@ describe("an inbox", () => {
     Effect.gen(function*() {
       const { inbox, server } = yield* start()
       yield* inbox.open
-      server.send("nobody|lock:n:{k}")
-      inbox.enter("quitter", "1000")
-      assert.strictEqual(inbox.leave("quitter"), `${inbox.id}|1000|quitter`)
-      server.send("quitter|lock:n:{k}")
-      server.send("no message of ours")
+      server.send("nobody|7|lock:n:{k}")
+      inbox.enter("quitter", "1000", "{}")
+      assert.strictEqual(inbox.leave("quitter"), `${inbox.id}|1000|quitter|{}`)
+      server.send("quitter|7|lock:n:{k}")
+      for (const not of ["no message of ours", "nobody|lock:n:{k}", "nobody||lock:n:{k}", "7|lock"]) server.send(not)
       yield* Effect.yieldNow
       assert.deepStrictEqual(server.declined, ["nobody lock:n:{k}", "quitter lock:n:{k}"])
+    }))
+
+  it.effect("what was given after the refusal is taken, once", () =>
+    Effect.gen(function*() {
+      const { inbox, server } = yield* start()
+      yield* inbox.open
+      inbox.enter("a", "1000", "{}")
+      inbox.refused("a", 6n)
+      assert.isUndefined(inbox.take("a"))
+      server.send("a|7|lock:n:{k}")
+      assert.strictEqual(inbox.take("a"), "7")
+      assert.isUndefined(inbox.take("a"))
+      assert.strictEqual(inbox.size, 0)
+    }))
+
+  it.effect("the message may overtake the refusal", () =>
+    Effect.gen(function*() {
+      const { inbox, server } = yield* start()
+      yield* inbox.open
+      inbox.enter("a", "1000", "{}")
+      server.send("a|10|lock:n:{k}")
+      assert.isUndefined(inbox.take("a"))
+      inbox.refused("a", 9n)
+      assert.strictEqual(inbox.take("a"), "10")
+    }))
+
+  it.effect("what was given before the refusal, or by nobody known, is not taken", () =>
+    Effect.gen(function*() {
+      const { inbox, server } = yield* start()
+      yield* inbox.open
+      inbox.enter("a", "1000", "{}")
+      server.send("a|7|lock:n:{k}")
+      for (const by of [7n, 8n, undefined]) {
+        inbox.refused("a", by)
+        assert.isUndefined(inbox.take("a"))
+      }
+      // The next try forgets it.
+      inbox.refused("a", 6n)
+      inbox.enter("a", "1000", "{}")
+      inbox.refused("a", 6n)
+      assert.isUndefined(inbox.take("a"))
+    }))
+
+  it.effect("after a reconnect nobody was given anything, and everybody has to look", () =>
+    Effect.gen(function*() {
+      const { inbox, server } = yield* start()
+      yield* inbox.open
+      inbox.enter("a", "1000", "{}")
+      inbox.refused("a", 6n)
+      server.send("a|7|lock:n:{k}")
+      server.reconnect()
+      assert.isUndefined(inbox.take("a"))
+      yield* inbox.awaitCall("a")
     }))
 
   it.effect("after a reconnect everybody asks again, and those that gave up are forgotten", () =>
     Effect.gen(function*() {
       const { inbox, server } = yield* start()
       yield* inbox.open
-      for (const owner of ["a", "b", "quitter"]) inbox.enter(owner, "1000")
+      for (const owner of ["a", "b", "quitter"]) inbox.enter(owner, "1000", "{}")
       inbox.leave("quitter")
       server.reconnect()
       yield* inbox.awaitCall("a")
