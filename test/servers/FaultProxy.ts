@@ -1,6 +1,7 @@
 /** A TCP proxy in front of a server, for the faults that a network has. */
 import { Effect, type Scope } from "effect"
 import { connect, createServer, type Server, type Socket } from "node:net"
+import { resetConnection } from "./reset.ts"
 
 /**
  * - `loseRequests`: what clients send goes nowhere. `loseReplies`: the server does its work, and the answer goes nowhere.
@@ -61,7 +62,7 @@ export const faultProxy = (target: number): Effect.Effect<FaultProxy, never, Sco
       pipe(client, server, () => faults.loseRequests)
       pipe(server, client, () => faults.loseReplies)
       client.on("error", () => {})
-      server.on("error", () => client.resetAndDestroy())
+      server.on("error", () => resetConnection(client))
       client.on("close", () => {
         open.delete(client)
         server.destroy()
@@ -69,7 +70,7 @@ export const faultProxy = (target: number): Effect.Effect<FaultProxy, never, Sco
       server.on("close", () => client.end())
     }
     const reset = Effect.sync(() => {
-      for (const socket of open) socket.resetAndDestroy()
+      for (const socket of open) resetConnection(socket)
     })
     let server: Server | undefined
     const listen: Effect.Effect<void> = Effect.callback((resume) => {

@@ -6,6 +6,7 @@
  */
 import { Effect, type Scope } from "effect"
 import { connect, createServer, type Socket } from "node:net"
+import { resetConnection } from "../servers/reset.ts"
 
 export interface Faults {
   /** What the client sends is withheld. */
@@ -112,7 +113,7 @@ export const link = (target: number): Effect.Effect<Link, never, Scope.Scope> =>
     }
     const reset = () => {
       for (const connection of open) {
-        connection.client.resetAndDestroy()
+        resetConnection(connection.client)
         drop(connection)
       }
     }
@@ -135,7 +136,7 @@ export const link = (target: number): Effect.Effect<Link, never, Scope.Scope> =>
         if (connection.up.isEmpty) drop(connection)
       })
       server.on("error", () => {
-        client.resetAndDestroy()
+        resetConnection(client)
         drop(connection)
       })
       server.on("close", () => {
@@ -143,7 +144,7 @@ export const link = (target: number): Effect.Effect<Link, never, Scope.Scope> =>
       })
     }
     const listener = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
-      if (isRefusing) client.resetAndDestroy()
+      if (isRefusing) resetConnection(client)
       else join(client)
     })
     const port = yield* Effect.acquireRelease(
@@ -169,7 +170,7 @@ export const link = (target: number): Effect.Effect<Link, never, Scope.Scope> =>
         faults = healthy
         for (const connection of open) {
           if (withheld === "reset" && !(connection.up.isEmpty && connection.down.isEmpty)) {
-            connection.client.resetAndDestroy()
+            resetConnection(connection.client)
             drop(connection)
             continue
           }
