@@ -114,6 +114,26 @@ describe("metrics", () => {
 })
 
 describe("log lines", () => {
+  it.effect("what degrades grants is said once, and again when it was gone meanwhile", () =>
+    Effect.gen(function*() {
+      const lines: Array<unknown> = []
+      const logger = Logger.make<unknown, void>(({ message }) => void lines.push(message))
+      let degraded: string | undefined
+      const { provide } = yield* backend((real) => ({
+        tryAcquire: (request) =>
+          Effect.map(real.tryAcquire(request), (reply) => reply._tag === "Held" ? reply : { ...reply, degraded })
+      }))
+      for (degraded of ["one is down", "one is down", undefined, "one is down", "two are down"]) {
+        yield* Effect.void.pipe(Lock.guard("k"), provide, Effect.provide(Logger.layer([logger])))
+      }
+      assert.deepStrictEqual(
+        lines.map(String),
+        ["one", "one", "two"].map((count) =>
+          `lock "k" was granted, but degraded: ${count} ${count === "two" ? "are" : "is"} down`
+        )
+      )
+    }))
+
   it.effect("jeopardy, loss and a failed release, in the context of the acquisition; nothing else", () =>
     Effect.gen(function*() {
       const lines: Array<string> = []

@@ -87,7 +87,7 @@ export class HeldLease implements Kept, Renewable {
     instance.leases.add(this)
     this.keeper.keep(this, now)
     instance.telemetry.onAcquired(this.context, now.monotonic - grant.place.since)
-    if (reply.degraded !== undefined) {
+    if (instance.isNewlyDegraded(reply)) {
       this.warn(`lock ${JSON.stringify(this.key)} was granted, but degraded: ${reply.degraded}`)
     }
   }

@@ -40,6 +40,8 @@ export class Instance {
   readonly telemetry: Telemetry
   readonly queues = new Map<string, LocalQueue>()
   readonly leases = new Set<HeldLease>()
+  /** What the last grant lacked, if it lacked anything. */
+  private degraded: string | undefined
   private readonly keepers: Array<Keeper> = []
   private readonly limits: { readonly minTtl: number; readonly granularity: number }
   private defaultsFor: LockOptions | undefined
@@ -111,6 +113,13 @@ export class Instance {
   }
   end(): void {
     if (--this.acquiring === 0) this.idle?.()
+  }
+
+  /** Whether a grant lacks what the last one did not: a master that is down is so for hours, and is told once. */
+  isNewlyDegraded({ degraded }: { readonly degraded?: string | undefined }): boolean {
+    const isNew = degraded !== undefined && degraded !== this.degraded
+    this.degraded = degraded
+    return isNew
   }
 
   /** Sends a release until it is answered or its time is spent; a failure is logged and the lease ends by its ttl. */

@@ -725,6 +725,22 @@ const mutants: ReadonlyArray<Mutant> = [
     })
   },
   {
+    name: "a draining lock is renewed by a replay",
+    caughtBy: ["break/drain-ends-by-ttl"],
+    mutate: (inner) => {
+      const granted = new Map<string, Acquired>()
+      return {
+        tryAcquire: (request) => {
+          const before = granted.get(request.ownerId)
+          return Effect.map(inner.tryAcquire(request), (reply) => {
+            if (reply._tag === "Acquired") granted.set(request.ownerId, reply)
+            return reply._tag === "Held" && reply.holders[0]?.ownerId === request.ownerId && before ? before : reply
+          })
+        }
+      }
+    }
+  },
+  {
     name: "draining frees the lock at once",
     caughtBy: ["break/drain"],
     mutate: (inner) => ({

@@ -91,6 +91,10 @@ export const operators: ReadonlyArray<Law> = [
       yield* broken(probe, key, grant.ownerId, false, "Draining")
       yield* probe.pass(Duration.times(probe.ttl, 0.5))
       yield* probe.lost(probe.first, grant, ["Gone", "Taken"], "the lock is draining")
+      yield* probe.refusedWithin(probe.first, key, grant, "the lock is draining", {
+        ownerId: grant.ownerId,
+        ttl: probe.ttl
+      })
       yield* probe.pass(Duration.times(probe.ttl, 0.5))
       yield* probe.grantWithinSlack(probe.second, key, {}, "the expiry at the time of the break has passed")
     },

@@ -132,9 +132,10 @@ export class Probe {
     service: Service,
     key: string,
     lease: { readonly sentAt: number; readonly ttl: Duration.Duration },
-    why: string
+    why: string,
+    ask: Ask = {}
   ): Check {
-    return Effect.flatMap(this.attempt(service, key), ({ repliedAt, reply }): Check => {
+    return Effect.flatMap(this.attempt(service, key, ask), ({ repliedAt, reply }): Check => {
       if (reply._tag === "Held") return Effect.void
       return repliedAt - lease.sentAt < Duration.toMillis(lease.ttl)
         ? this.fail(`Held (${why})`, `${describe(reply)} after ${Math.round(repliedAt - lease.sentAt)} ms`)
