@@ -165,7 +165,9 @@ const rounds = async (task: RoundTask) => {
     }))
     return { milliseconds: now() - begin, turns }
   }
-  await once("bench-warm", Math.min(task.waiters, 10))
+  const warm = now() + task.warmUp
+  do await once("bench-warm", task.waiters)
+  while (now() < warm)
   // The parent clears the server's counters.
   say("ready")
   await told("go")
@@ -179,14 +181,16 @@ const rounds = async (task: RoundTask) => {
 
 const member = async (task: MemberTask) => {
   const session = await (await resolveContestant(task.contestant)).open(task.place)
-  let once = true
+  const warm = now() + task.warmUp
+  let taken = 0
   await session.loop(`bench-warm-${task.member}`, {
-    more: () => once && !(once = false),
+    more: () => taken++ === 0 || now() < warm,
     held: () => {}
   })
   say("ready")
   const { at } = await told("go")
-  const until = at + task.milliseconds
+  const from = at + task.runIn
+  const until = from + task.milliseconds
   const work = workFor(task.work)
   const turns: Array<Open> = []
   await pause(Math.max(0, at - now()))
@@ -221,7 +225,7 @@ const member = async (task: MemberTask) => {
     loop.catch(report)
   }
   await pause(Math.max(0, until - now()))
-  const over: ReadonlyArray<Turn> = turns.map((turn) => ({
+  const over: ReadonlyArray<Turn> = turns.filter(({ granted }) => granted >= from).map((turn) => ({
     ...turn,
     granted: turn.granted <= until ? turn.granted : Number.POSITIVE_INFINITY
   }))

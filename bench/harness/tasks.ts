@@ -40,6 +40,8 @@ export interface RoundTask {
   readonly within: number
   /** What a holder does, in milliseconds. */
   readonly work: number
+  /** How long rounds run before one is counted, in milliseconds. */
+  readonly warmUp: number
 }
 
 export interface Round {
@@ -47,7 +49,10 @@ export interface Round {
   readonly turns: ReadonlyArray<Turn>
 }
 
-/** One process of many; it reports `ready`, and begins when it is told to. */
+/**
+ * One process of many. It warms up by itself, reports `ready`, and begins when it is told to; the crowd warms up together
+ * then, and what comes after that is counted.
+ */
 export interface MemberTask {
   readonly kind: "member"
   readonly contestant: Reference
@@ -58,6 +63,10 @@ export interface MemberTask {
   readonly work: number
   /** The longest that a caller rests between two locks, in milliseconds. */
   readonly rest: number
+  /** How long it takes a lock of its own again and again at first, in milliseconds. */
+  readonly warmUp: number
+  /** How long the crowd runs before its turns are counted, in milliseconds. */
+  readonly runIn: number
 }
 
 /** One caller, through states that the parent brings about in between. */

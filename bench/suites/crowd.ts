@@ -51,13 +51,18 @@ export const crowdTable = async (options: CrowdOptions): Promise<Table> => {
               waiters,
               milliseconds: effort.crowd,
               work,
-              rest
+              rest,
+              // Processes that share the cores get as much of them, each.
+              warmUp: effort.warmUp * Math.max(1, processes / 8),
+              runIn: effort.warmUp
             }))
           }
           await Promise.all(children.map((child) => child.next("ready", 120_000)))
+          const begin = now() + 100
+          const at = begin + effort.warmUp
+          for (const child of children) child.send({ kind: "go", at: begin })
+          await pause(at - now())
           await counter?.reset()
-          const at = now() + 100
-          for (const child of children) child.send({ kind: "go", at })
           await pause(at + effort.crowd - now())
           const count = await counter?.read(entry.contestant.sends ?? [])
           const answers = await Promise.all(

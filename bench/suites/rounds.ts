@@ -57,11 +57,12 @@ export const roundsTable = async (options: RoundsOptions): Promise<Table> => {
           place,
           waiters: effort.waiters,
           rounds: effort.rounds,
+          warmUp: effort.warmUp,
           within: effort.roundsWithin,
           work: options.work
         })
         try {
-          await child.next("ready", longest)
+          await child.next("ready", longest + effort.warmUp)
           await counter?.reset()
           child.send({ kind: "go" })
           const rounds = await child.next<ReadonlyArray<Round>>("answer", longest + effort.roundsWithin)
