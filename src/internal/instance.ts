@@ -102,7 +102,7 @@ export class Instance {
     return keeper
   }
 
-  /** How many leases and calls have a time that is watched. */
+  /** How many leases, calls and waits have a time that is watched. */
   get kept(): number {
     return this.keepers.reduce((sum, keeper) => sum + keeper.size, 0)
   }
