@@ -63,7 +63,7 @@ export const mixes = {
     lostRequest: 0.05,
     rate: 0.005
   },
-  unanswered: { lostReply: 0.12, resetAfter: 0.08, late: 0.12, interrupt: 0.7, rate: 0.005, push: 0.3 },
+  unanswered: { lostReply: 0.12, resetAfter: 0.08, late: 0.12, interrupt: 0.7, rate: 0.005 },
   replays: { lostReply: 0.15, resetAfter: 0.15, renews: false, rate: 0.005 },
   operators: {
     drain: 0.15,
