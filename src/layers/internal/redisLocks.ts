@@ -102,15 +102,16 @@ const sendAcquire = (
   inbox: Inbox | undefined,
   timeout: Duration.Duration
 ): Effect.Effect<LockBackend.Acquired | LockBackend.Held, BackendReason> => {
-  const { key, metadata, ownerId } = request
+  const { key, ownerId } = request
   const owner = escapeOwner(ownerId)
   const ttl = millis(request.ttl)
-  const member = inbox === undefined ? "" : inbox.enter(owner, ttl, JSON.stringify(metadata))
+  const metadata = JSON.stringify(request.metadata)
+  const member = inbox === undefined ? "" : inbox.enter(owner, ttl, metadata)
   return Effect.flatMap(
     self.client.run(
       Scripts.acquire,
       keysOf(self.names, key, owner),
-      [owner, ttl, JSON.stringify(metadata), member, self.names.channels],
+      [owner, ttl, metadata, member, self.names.channels],
       timeout
     ),
     (answer): Effect.Effect<LockBackend.Acquired | LockBackend.Held, BackendReason> => {

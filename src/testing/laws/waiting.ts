@@ -94,6 +94,7 @@ export const waiting: ReadonlyArray<Law> = [
       const holder = yield* probe.grant(probe.first, key)
       const one = yield* probe.waiter(probe.second, key)
       const two = yield* probe.waiter(probe.first, key)
+      const givenAt = yield* probe.elapsed
       yield* probe.released(probe.first, holder)
       yield* drive(probe, one.turn, limit, "awaitTurn of the first waiter to end (the lock was released)")
       const given = yield* probe.grant(
@@ -102,8 +103,8 @@ export const waiting: ReadonlyArray<Law> = [
         { ownerId: one.ownerId, provisional: true },
         "its turn has come"
       )
-      yield* probe.heldBy(probe.first, key, one.ownerId, "it was granted")
-      const renewed = yield* probe.renewed(probe.second, given, "the lock was granted just now")
+      const lease = { ...given, sentAt: givenAt, ttl: given.reply.grantedTtl }
+      const renewed = yield* probe.renewedInTime(probe.second, lease, "the lock was given just now", given.ttl)
       if (given.reply.provisional === true) {
         yield* probe.pass(Duration.sum(given.reply.grantedTtl, probe.environment.expirySlack))
       }
