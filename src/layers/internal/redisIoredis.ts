@@ -66,7 +66,8 @@ class IoredisClient implements RedisClient {
   private lastError: unknown
   // We ended the connection, and it is not closed yet.
   private closing = false
-  private gathering = false
+  /** What was sent in this turn: nothing, one command, or more that wait for its end. */
+  private gathering: "no" | "begun" | "corked" = "no"
   private detached = false
   // Since when something was sent that has no answer, and nothing at all was heard.
   private silentSince: number | undefined
@@ -175,17 +176,23 @@ class IoredisClient implements RedisClient {
     )
   }
 
-  // What is sent in one turn goes out in one write when it ends: a system call costs more than a command. Only where the
-  // connection is ours; a user's may be written to by others, who may count on their own order of things.
+  // The first command of a turn is sent at once, so that the server is at it while the turn goes on; what follows goes out
+  // in one write when the turn ends: a system call costs more than a command. Only where the connection is ours; a user's
+  // may be written to by others, who may count on their own order of things.
   private gather(): void {
-    if (!this.own || this.gathering) return
+    if (!this.own) return
     const { stream } = this.driver as Redis
-    this.gathering = true
-    stream.cork()
-    process.nextTick(() => {
-      this.gathering = false
-      stream.uncork()
-    })
+    if (this.gathering === "no") {
+      this.gathering = "begun"
+      process.nextTick(() => {
+        const { gathering } = this
+        this.gathering = "no"
+        if (gathering === "corked") stream.uncork()
+      })
+    } else if (this.gathering === "begun") {
+      this.gathering = "corked"
+      stream.cork()
+    }
   }
 
   /**

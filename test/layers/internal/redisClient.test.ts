@@ -1,6 +1,7 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Scope } from "effect"
 import { Redis as Driver } from "ioredis"
+import { Socket } from "node:net"
 import { connect, script } from "../../../src/layers/internal/redisClient.ts"
 import { faultProxy } from "../../servers/FaultProxy.ts"
 import { failureOf, inTime, isInstalled, start, until } from "../redis/redisLocks.ts"
@@ -8,6 +9,33 @@ import { failureOf, inTime, isInstalled, start, until } from "../redis/redisLock
 const now = { startImmediately: true } as const
 const timeout = Duration.seconds(5)
 const echo = script("return {KEYS[1], ARGV[1]}")
+
+/** How often sockets of this process wrote to `port` since the last look. */
+const writesTo = (port: number) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => {
+        let count = 0
+        const spies = (["_write", "_writev"] as const).map((name) => {
+          const write = Socket.prototype[name] as (...args: ReadonlyArray<unknown>) => void
+          return vi.spyOn(Socket.prototype, name).mockImplementation(
+            function(this: Socket, ...args: Array<unknown>) {
+              if (this.remotePort === port) count++
+              write.apply(this, args)
+            }
+          )
+        })
+        const look = () => {
+          const found = count
+          count = 0
+          return found
+        }
+        return { look, spies }
+      }),
+      ({ spies }) => Effect.sync(() => spies.forEach((spy) => spy.mockRestore()))
+    ),
+    ({ look }) => look
+  )
 
 describe.skipIf(!isInstalled("redis-server"))("the client port", () => {
   it.live("connects at the first command, and counts its connections", () =>
@@ -40,6 +68,21 @@ describe.skipIf(!isInstalled("redis-server"))("the client port", () => {
         { concurrency: "unbounded" }
       )
       assert.deepStrictEqual(answers, answers.map((_, index) => ["k", String(index)]))
+    }))
+
+  it.live("of the commands of one turn, the first is written at once and the others together", () =>
+    Effect.gen(function*() {
+      const { server } = yield* start()
+      const client = yield* connect({ url: server.url }, "port-test")
+      const run = (index: number) => client.run(echo, ["k"], [String(index)], timeout)
+      yield* run(0)
+      const writes = yield* writesTo(server.port)
+      for (const [commands, expected] of [[1, 1], [2, 2], [50, 2], [1, 1]] as const) {
+        const answers = yield* Effect.all(Array.from({ length: commands }, (_, index) => run(index)), {
+          concurrency: "unbounded"
+        })
+        assert.deepStrictEqual([answers.length, writes()], [commands, expected])
+      }
     }))
 
   it.live("a subscription hears messages, says when it may have missed some, and ends with its scope", () =>
