@@ -12,7 +12,6 @@ import type { LockBackendError, LockContended, LockLost } from "../LockError.ts"
 
 const seconds = Metric.boundariesFromIterable([0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800])
 
-const acquired = Metric.counter("effect_lock_acquired", { description: "Locks acquired", incremental: true })
 const contended = Metric.counter("effect_lock_contended", {
   description: "Acquisitions given up because somebody else has the lock",
   incremental: true
@@ -22,31 +21,15 @@ const backendErrors = Metric.counter("effect_lock_backend_errors", {
   description: "Backend operations that failed",
   incremental: true
 })
-const held = Metric.gauge("effect_lock_held", { description: "Leases held now" })
-const waiting = Metric.gauge("effect_lock_waiting", { description: "Callers waiting for a lock now" })
-const wait = Metric.histogram("effect_lock_wait_seconds", {
-  description: "From the call to the grant",
-  boundaries: seconds
-})
-const hold = Metric.histogram("effect_lock_hold_seconds", {
-  description: "From the grant to the end of the lease",
-  boundaries: seconds
-})
-const renewLatency = Metric.histogram("effect_lock_renew_seconds", {
-  description: "Duration of a confirmed renewal",
-  boundaries: seconds
-})
-const renewMargin = Metric.histogram("effect_lock_renew_margin_seconds", {
-  description: "Trust that was left when a renewal was confirmed",
-  boundaries: seconds
-})
 
-/** The metrics of one backend instance. */
+/**
+ * The metrics of one backend instance. Those of every lock are made with their label: `Metric.withAttributes` would
+ * copy the context at each update.
+ */
 export class Telemetry {
   readonly backend: string
   private readonly labels: { readonly backend: string }
   private readonly acquired
-  private readonly contended
   private readonly held
   private readonly waiting
   private readonly wait
@@ -57,16 +40,36 @@ export class Telemetry {
   private waitingNow = 0
 
   constructor(backend: string) {
+    const attributes = { backend }
     this.backend = backend
-    this.labels = { backend }
-    this.acquired = Metric.withAttributes(acquired, this.labels)
-    this.contended = Metric.withAttributes(contended, this.labels)
-    this.held = Metric.withAttributes(held, this.labels)
-    this.waiting = Metric.withAttributes(waiting, this.labels)
-    this.wait = Metric.withAttributes(wait, this.labels)
-    this.hold = Metric.withAttributes(hold, this.labels)
-    this.renewLatency = Metric.withAttributes(renewLatency, this.labels)
-    this.renewMargin = Metric.withAttributes(renewMargin, this.labels)
+    this.labels = attributes
+    this.acquired = Metric.counter("effect_lock_acquired", {
+      description: "Locks acquired",
+      incremental: true,
+      attributes
+    })
+    this.held = Metric.gauge("effect_lock_held", { description: "Leases held now", attributes })
+    this.waiting = Metric.gauge("effect_lock_waiting", { description: "Callers waiting for a lock now", attributes })
+    this.wait = Metric.histogram("effect_lock_wait_seconds", {
+      description: "From the call to the grant",
+      boundaries: seconds,
+      attributes
+    })
+    this.hold = Metric.histogram("effect_lock_hold_seconds", {
+      description: "From the grant to the end of the lease",
+      boundaries: seconds,
+      attributes
+    })
+    this.renewLatency = Metric.histogram("effect_lock_renew_seconds", {
+      description: "Duration of a confirmed renewal",
+      boundaries: seconds,
+      attributes
+    })
+    this.renewMargin = Metric.histogram("effect_lock_renew_margin_seconds", {
+      description: "Trust that was left when a renewal was confirmed",
+      boundaries: seconds,
+      attributes
+    })
   }
 
   onAcquired(context: Context.Context<never>, waitedMillis: number): void {
@@ -83,7 +86,7 @@ export class Telemetry {
     this.waiting.updateUnsafe(this.waitingNow, context)
   }
   onContended(context: Context.Context<never>, reason: LockContended["reason"]): void {
-    Metric.withAttributes(this.contended, { reason }).updateUnsafe(1, context)
+    Metric.withAttributes(contended, { ...this.labels, reason }).updateUnsafe(1, context)
   }
   onLost(context: Context.Context<never>, reason: LockLost["reason"]): void {
     Metric.withAttributes(lost, { ...this.labels, reason }).updateUnsafe(1, context)
