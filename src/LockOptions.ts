@@ -83,6 +83,17 @@ export const LockDefaults: Context.Reference<LockOptions> = Context.Reference<Lo
 export const fullJitter = <O, I, E, R>(self: Schedule.Schedule<O, I, E, R>): Schedule.Schedule<O, I, E, R> =>
   Schedule.modifyDelay(self, ({ duration }) => Effect.map(Random.next, (n) => Duration.times(duration, n)))
 
+const blind = new WeakSet<WaitSchedule>()
+
+/** Marks a schedule that never looks at what it is stepped with: no error is made for each refusal then. */
+export const blindly = (self: WaitSchedule): WaitSchedule => {
+  blind.add(self)
+  return self
+}
+
+/** Whether a schedule was marked by `blindly`. */
+export const isBlind = (self: WaitSchedule): boolean => blind.has(self)
+
 /**
  * The default waiting: exponential from 50 ms, doubling, at most 2 s, full jitter.
  *
@@ -91,7 +102,7 @@ export const fullJitter = <O, I, E, R>(self: Schedule.Schedule<O, I, E, R>): Sch
 export const defaultSchedule: WaitSchedule = Schedule.min([
   Schedule.exponential("50 millis"),
   Schedule.spaced("2 seconds")
-]).pipe(fullJitter)
+]).pipe(fullJitter, blindly)
 
 // -----------------------------------------------------------------------------
 // resolved options

@@ -9,7 +9,15 @@ import {
   withLock,
   withLockIfAvailable
 } from "effect-lock"
-import { fullJitter, invalidKey, invalidNamespace, resolve, resolveDuration } from "../src/LockOptions.ts"
+import {
+  defaultSchedule,
+  fullJitter,
+  invalidKey,
+  invalidNamespace,
+  isBlind,
+  resolve,
+  resolveDuration
+} from "../src/LockOptions.ts"
 import { backend } from "./backends.ts"
 
 const limits = { minTtl: 100, granularity: 0 }
@@ -343,6 +351,19 @@ describe("schedule", () => {
       assert.deepStrictEqual(yield* delays(0), [0, 0, 0])
       assert.deepStrictEqual(yield* delays(0.5), [50, 100, 200])
     }))
+
+  it.effect("the default is exponential from 50 ms to 2 s, and looks at no refusal", () =>
+    Effect.gen(function*() {
+      assert.isTrue(isBlind(defaultSchedule))
+      assert.isFalse(isBlind(fullJitter(defaultSchedule)))
+      const step = yield* Schedule.toStep(defaultSchedule)
+      const drawn: Array<number> = []
+      for (let i = 0; i < 8; i++) {
+        const [, delay] = yield* Effect.orDie(step(0, undefined as never))
+        drawn.push(Duration.toMillis(delay))
+      }
+      assert.deepStrictEqual(drawn, [25, 50, 100, 200, 400, 800, 1000, 1000])
+    }).pipe(Effect.provideService(Random.Random, { nextDoubleUnsafe: () => 0.5, nextIntUnsafe: () => 0 })))
 })
 
 describe("metadata", () => {

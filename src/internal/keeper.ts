@@ -125,7 +125,8 @@ export class Keeper {
     this.dispatcher.scheduleTask(() => {
       this.settlingSoon = false
       if (this.heap.length > 0) this.arm(Lease.stamp(this.clock))
-      else this.disarm()
+      // Whoever is next in a queue is called by a task behind this one, and will need the timer that stands.
+      else this.dispatcher.scheduleTask(() => this.heap.length === 0 && this.disarm(), 0)
     }, 0)
   }
 

@@ -8,7 +8,7 @@ import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
 import * as Lease from "../Lease.ts"
 import { type LockBackendError, LockContended } from "../LockError.ts"
-import type { WaitSchedule } from "../LockOptions.ts"
+import { isBlind, type WaitSchedule } from "../LockOptions.ts"
 import { timedOut } from "./bounded.ts"
 import type { LocalQueue, Place } from "./localQueue.ts"
 
@@ -42,10 +42,11 @@ export class Refusals {
           return this.nextDelay
         })
       }
-      const refused = this.contended("ScheduleOver")
+      // Making an error, with its stack, costs more than all else of a refusal.
+      const refused = isBlind(this.schedule) ? unseen : this.contended("ScheduleOver")
       return Pull.matchEffect(step(this.clock.currentTimeMillisUnsafe(), refused), {
         onSuccess: ([, delay]) => Effect.succeed(Duration.toMillis(delay)),
-        onDone: () => Effect.fail(refused),
+        onDone: () => Effect.fail(this.contended("ScheduleOver")),
         onFailure: (cause) => Effect.failCause(cause)
       })
     })
@@ -68,3 +69,5 @@ export class Refusals {
     return Lease.stamp(this.clock).monotonic - this.place.since
   }
 }
+
+const unseen = undefined as never as LockContended

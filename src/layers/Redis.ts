@@ -15,7 +15,7 @@ import * as Stream from "effect/Stream"
 import type { Cluster, Redis, RedisOptions } from "ioredis"
 import * as LockBackend from "../LockBackend.ts"
 import { type LockBackendError, Misconfigured } from "../LockError.ts"
-import type * as LockOptions from "../LockOptions.ts"
+import * as LockOptions from "../LockOptions.ts"
 import { problemOf } from "./internal/layerOptions.ts"
 import { connect, type Connection, type RedisClient } from "./internal/redisClient.ts"
 import * as Keys from "./internal/redisKeys.ts"
@@ -170,7 +170,7 @@ const capabilities = ({ kind }: RedisClient): LockBackend.Capabilities => ({
 const safetyPolls: LockOptions.WaitSchedule = Schedule.min([
   Schedule.exponential("1 second"),
   Schedule.spaced("1600 millis")
-]).pipe(Schedule.jittered)
+]).pipe(Schedule.jittered, LockOptions.blindly)
 
 const implementation = (locks: Locks.Locks, options: Options): LockBackend.Implementation => {
   const { failed } = Locks

@@ -241,6 +241,25 @@ describe("the timer", () => {
       assert.deepStrictEqual(sleeps, [])
     }))
 
+  it.effect("stands for whoever comes right behind the last that left", () =>
+    Effect.gen(function*() {
+      const { keeper, once, sleeps, state } = yield* makeKeeper
+      const dispatcher = (yield* Effect.withFiber(Effect.succeed)).cache.scheduler.makeDispatcher()
+      let last = once(2_000)
+      yield* TestClock.adjust(0)
+      for (let round = 0; round < 3; round++) {
+        keeper.drop(last)
+        dispatcher.scheduleTask(() => {
+          last = once(2_000)
+        }, 0)
+        yield* TestClock.adjust(0)
+        assert.deepStrictEqual([keeper.size, state.sleeping, sleeps.length], [1, 1, 1])
+      }
+      keeper.drop(last)
+      yield* TestClock.adjust(0)
+      assert.strictEqual(state.sleeping, 0)
+    }))
+
   it.effect("ends with the last lease that was called, too", () =>
     Effect.gen(function*() {
       const { once, state } = yield* makeKeeper
