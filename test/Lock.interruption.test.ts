@@ -81,8 +81,8 @@ const sweep = (
         const ended = fiber.pollUnsafe() !== undefined
         yield* Fiber.interrupt(fiber)
         if (!ended) interrupted++
-        // The keeper stops its timer a turn after there is nothing left to keep.
-        yield* turnOfTheEventLoop
+        // The keeper stops its timer in the turn after the one that finds nothing left to keep.
+        yield* Effect.repeat(turnOfTheEventLoop, { times: 2 })
         if (residue(each)) left++
         yield* Scope.close(scope, Exit.void)
         if (ended) break

@@ -7,7 +7,7 @@ import { serverProcess } from "../servers/ServerProcess.ts"
 import { tcpAnswer } from "../servers/tcpAnswer.ts"
 import { inTime, isInstalled, tokenOf, until, verbs, visitor } from "./redis/redisLocks.ts"
 
-/** A Sentinel that looks after one master; it wants a configuration that it may write. */
+/** A Sentinel that looks after one master, and takes it for down when it is silent for longer than a busy machine is. */
 const sentinel = (master: number) =>
   serverProcess({
     name: "sentinel",
@@ -15,20 +15,21 @@ const sentinel = (master: number) =>
       "sh",
       "-c",
       `printf 'port ${port}\\nbind 127.0.0.1\\ndir ${directory}\\nsentinel monitor main 127.0.0.1 ${master} 1\\n`
-      + `sentinel down-after-milliseconds main 500\\nsentinel failover-timeout main 5000\\n' > sentinel.conf;`
+      + `sentinel down-after-milliseconds main 1000\\nsentinel failover-timeout main 5000\\n' > sentinel.conf;`
       + "exec redis-server sentinel.conf --sentinel"
     ],
     answers: (port) => Effect.map(tcpAnswer(port, "PING\r\n"), (said) => said.startsWith("+PONG"))
   })
 
 const startPair = Effect.gen(function*() {
-  const master = yield* redisServer()
+  const master = yield* redisServer("--repl-diskless-sync-delay", "0")
   const replication = yield* faultProxy(master.port)
   const replica = yield* redisServer("--replicaof", "127.0.0.1", String(replication.port))
-  const { port } = yield* sentinel(master.port)
   const look = yield* visitor(replica.port)
   const linked = Effect.map(look.call("INFO", "replication"), (info) => /master_link_status:up/.test(String(info)))
   yield* until("the replica follows", linked)
+  // Eight seconds after it has met the replica, it would have it follow the master itself, past the proxy.
+  const { port } = yield* sentinel(master.port)
   const watcher = yield* visitor(port)
   const knows = Effect.map(
     watcher.call("SENTINEL", "REPLICAS", "main"),
