@@ -82,7 +82,7 @@ const sweep = (
         yield* Fiber.interrupt(fiber)
         if (!ended) interrupted++
         // The keeper stops its timer in the turn after the one that finds nothing left to keep.
-        yield* Effect.repeat(turnOfTheEventLoop, { times: 2 })
+        yield* Effect.repeat(turnOfTheEventLoop, { times: 1 })
         if (residue(each)) left++
         yield* Scope.close(scope, Exit.void)
         if (ended) break

@@ -50,26 +50,12 @@ export class Telemetry {
     })
     this.held = Metric.gauge("effect_lock_held", { description: "Leases held now", attributes })
     this.waiting = Metric.gauge("effect_lock_waiting", { description: "Callers waiting for a lock now", attributes })
-    this.wait = Metric.histogram("effect_lock_wait_seconds", {
-      description: "From the call to the grant",
-      boundaries: seconds,
-      attributes
-    })
-    this.hold = Metric.histogram("effect_lock_hold_seconds", {
-      description: "From the grant to the end of the lease",
-      boundaries: seconds,
-      attributes
-    })
-    this.renewLatency = Metric.histogram("effect_lock_renew_seconds", {
-      description: "Duration of a confirmed renewal",
-      boundaries: seconds,
-      attributes
-    })
-    this.renewMargin = Metric.histogram("effect_lock_renew_margin_seconds", {
-      description: "Trust that was left when a renewal was confirmed",
-      boundaries: seconds,
-      attributes
-    })
+    const histogram = (name: string, description: string) =>
+      Metric.histogram(`effect_lock_${name}_seconds`, { description, boundaries: seconds, attributes })
+    this.wait = histogram("wait", "From the call to the grant")
+    this.hold = histogram("hold", "From the grant to the end of the lease")
+    this.renewLatency = histogram("renew", "Duration of a confirmed renewal")
+    this.renewMargin = histogram("renew_margin", "Trust that was left when a renewal was confirmed")
   }
 
   onAcquired(context: Context.Context<never>, waitedMillis: number): void {

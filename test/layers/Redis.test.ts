@@ -1,10 +1,23 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Duration, Effect, Layer, Logger, Option, Redacted, Stream, Tracer } from "effect"
+import {
+  Config,
+  ConfigProvider,
+  Duration,
+  Effect,
+  Layer,
+  Logger,
+  Option,
+  Redacted,
+  Schedule,
+  Stream,
+  Tracer
+} from "effect"
 import { Lock, LockBackend, withLock } from "effect-lock"
 import * as Redis from "effect-lock/layers/Redis"
 import { Cluster, Redis as Driver, type RedisOptions } from "ioredis"
 import { inspect } from "node:util"
 import type { LockBackendError } from "../../src/LockError.ts"
+import { isBlind } from "../../src/LockOptions.ts"
 import { redisServer } from "../servers/RedisServer.ts"
 import { budget, failureOf, isInstalled, start, tokenOf, ttl, until, visitor as visitorOf } from "./redis/redisLocks.ts"
 
@@ -208,6 +221,19 @@ describe.skipIf(!isInstalled("redis-server"))("a server that evicts keys", () =>
 })
 
 describe("options", () => {
+  it.effect("the default schedule looks at no refusal", () =>
+    Effect.gen(function*() {
+      const { defaults } = yield* Redis.make({ url: "redis://127.0.0.1:1" })
+      assert(defaults?.schedule !== undefined)
+      assert.isTrue(isBlind(defaults.schedule))
+      const step = yield* Schedule.toStep(defaults.schedule)
+      for (const least of [800, 1280, 1280]) {
+        const [, delay] = yield* Effect.orDie(step(0, undefined as never))
+        assert.isAtLeast(Duration.toMillis(delay), least)
+        assert.isBelow(Duration.toMillis(delay), 2000)
+      }
+    }))
+
   const build = (options: unknown) => failureOf(Effect.scoped(Redis.make(options as Redis.Options)))
 
   const refused: ReadonlyArray<readonly [what: string, options: unknown, about: RegExp]> = [
